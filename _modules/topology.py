@@ -1,0 +1,264 @@
+"""
+The topology of the Tungsten sites, read from pillar and validated.
+
+Everything that may be put on a command line or into a target later, a site, a service, a host or a directory, comes
+from here. A name that is not in the pillar's topology does not exist for this extension.
+
+:configuration: the pillar key ``tungsten``, see ``pillar/`` of this project.
+"""
+
+import re
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "topology"
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+UNIT = re.compile(r"[A-Za-z0-9@._-]{1,128}")
+DIRECTORY = re.compile(r"/[^\x00-\x1f]{1,1023}")
+
+SITE_DEFAULTS = {
+    "cluster_home": "/opt/continuent",
+    "cross_site_home": "/opt/replicator",
+    "user": "tungsten",
+    "on_drift": "plan",
+}
+MYSQL_DEFAULTS = {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"}
+ORDER_DEFAULTS = {"method": "rsync", "replica_method": "xtrabackup", "insist": False}
+CHOICES = {
+    "on_drift": ("ignore", "plan", "reprovision"),
+    "method": ("rsync",),
+    "replica_method": ("xtrabackup", "mysqldump", "rsync", "mysqlclone"),
+}
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def validate(tungsten):
+    """
+    Check the value of the pillar key ``tungsten`` and return it with defaults filled in. Pure: reads nothing else.
+
+    tungsten
+        The dictionary as it stands in pillar.
+
+    Returns ``{"faults": ["tungsten:sites:east:nodes: …"], "topology": {"sites": {…}, "reprovision": {…}}}``; the
+    nodes of a site are always ``{host: minion}``. With faults the topology must not be used.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call topology.validate "$(salt-call --out=json pillar.get tungsten | jq .local)"
+    """
+    faults = []
+    if not isinstance(tungsten, dict) or not isinstance(tungsten.get("sites"), dict) or not tungsten["sites"]:
+        return {"faults": ["tungsten:sites: must list the sites by name"], "topology": {}}
+    _unknown(tungsten, {"sites", "reprovision"}, "tungsten", faults)
+    sites = {
+        name: _site(name, site, f"tungsten:sites:{name}", faults) for name, site in tungsten["sites"].items()
+    }
+    if len(sites) < 2:
+        faults.append("tungsten:sites: a site can only be rebuilt from another one, so there must be two or more")
+    _unique(sites, faults)
+    order = _order(tungsten.get("reprovision", {}), sites, "tungsten:reprovision", faults)
+    return {"faults": faults, "topology": {"sites": sites, "reprovision": order}}
+
+
+def _unknown(given, known, path, faults):
+    """A misspelt key must not silently leave a default in force."""
+    faults.extend(f"{path}:{key}: no such key; known are {', '.join(sorted(known))}"
+                  for key in given if key not in known)
+
+
+def _matches(pattern, value):
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _expect(pattern, value, path, what, faults):
+    if not _matches(pattern, value):
+        faults.append(f"{path}: {value!r} is not {what}")
+
+
+def _choice(key, value, path, faults):
+    if value not in CHOICES[key]:
+        faults.append(f"{path}: {value!r} must be one of {', '.join(CHOICES[key])}")
+
+
+def _site(name, site, path, faults):
+    if not _matches(NAME, name):
+        faults.append(f"{path}: {name!r} is not a site name (letters, digits, _ and -)")
+    if not isinstance(site, dict):
+        faults.append(f"{path}: must be a dictionary with the site's nodes")
+        return {}
+    _unknown(site, {"service", "nodes", "mysql", *SITE_DEFAULTS}, path, faults)
+    site = {**SITE_DEFAULTS, "service": name, **site}
+    _expect(NAME, site["service"], f"{path}:service", "a Tungsten data service name", faults)
+    _expect(USER, site["user"], f"{path}:user", "a user name", faults)
+    for home in ("cluster_home", "cross_site_home"):
+        _directory(site[home], f"{path}:{home}", faults)
+    _choice("on_drift", site["on_drift"], f"{path}:on_drift", faults)
+    mysql = site.get("mysql", {})
+    if isinstance(mysql, dict):
+        _unknown(mysql, MYSQL_DEFAULTS, f"{path}:mysql", faults)
+        mysql = {**MYSQL_DEFAULTS, **mysql}
+        _expect(UNIT, mysql["unit"], f"{path}:mysql:unit", "a systemd unit", faults)
+        _directory(mysql["defaults_file"], f"{path}:mysql:defaults_file", faults)
+    else:
+        faults.append(f"{path}:mysql: must be a dictionary")
+    return {**site, "mysql": mysql, "nodes": _nodes(site.get("nodes"), f"{path}:nodes", faults)}
+
+
+def _directory(value, path, faults):
+    _expect(DIRECTORY, value, path, "an absolute path", faults)
+    if isinstance(value, str) and ".." in value.split("/"):
+        faults.append(f"{path}: {value!r} must not contain '..'")
+
+
+def _nodes(nodes, path, faults):
+    if isinstance(nodes, list):
+        if len(set(map(str, nodes))) != len(nodes):
+            faults.append(f"{path}: names a host twice")
+        nodes = {str(node): node for node in nodes}
+    if not isinstance(nodes, dict) or not nodes:
+        faults.append(f"{path}: must list the site's hosts, or {{host: minion id}} where they differ")
+        return {}
+    for host, minion in nodes.items():
+        _expect(HOST, host, f"{path}:{host}", "a host name", faults)
+        _expect(HOST, minion, f"{path}:{host}", "a minion id", faults)
+    return dict(nodes)
+
+
+def _unique(sites, faults):
+    """A host or service of two sites would make 'the failed site' ambiguous."""
+    for what, names in (
+        ("service", lambda site: [site.get("service")]),
+        ("host", lambda site: site.get("nodes", {})),
+        ("minion", lambda site: site.get("nodes", {}).values()),
+    ):
+        seen = {}
+        for site_name, site in sites.items():
+            for name in names(site):
+                if str(name) in seen:
+                    path = "service" if what == "service" else "nodes"
+                    faults.append(f"tungsten:sites:{site_name}:{path}: {what} {name} is already in "
+                                  f"tungsten:sites:{seen[str(name)]}")
+                seen[str(name)] = site_name
+
+
+def _order(order, sites, path, faults):
+    """What is to be rebuilt from where; may be absent until somebody decides."""
+    if not isinstance(order, dict):
+        faults.append(f"{path}: must be a dictionary")
+        return {}
+    known = {"failed", "definitive", "donor", *ORDER_DEFAULTS}
+    _unknown(order, known, path, faults)
+    order = {**ORDER_DEFAULTS, **order}
+    for key in ("failed", "definitive"):
+        if order.get(key) is not None and order[key] not in sites:
+            faults.append(f"{path}:{key}: {order[key]!r} is not one of the sites {', '.join(sites)}")
+    if order.get("failed") is not None and order.get("failed") == order.get("definitive"):
+        faults.append(f"{path}:definitive: {order['failed']!r} is the failed site; it cannot repair itself")
+    donor, definitive = order.get("donor"), sites.get(order.get("definitive"), {})
+    if donor is not None and donor not in definitive.get("nodes", {}):
+        faults.append(f"{path}:donor: {donor!r} is not a node of the definitive site {order.get('definitive')!r}")
+    _choice("method", order["method"], f"{path}:method", faults)
+    _choice("replica_method", order["replica_method"], f"{path}:replica_method", faults)
+    if not isinstance(order["insist"], bool):
+        faults.append(f"{path}:insist: must be true or false")
+    return order
+
+
+def merge(tungsten, order):
+    """
+    Put an operator's order over the standing one of the pillar and validate the result. Pure.
+
+    tungsten
+        The pillar key ``tungsten``.
+    order
+        ``{"failed": …, "definitive": …, "donor": …}`` as given with ``pillar='{"reprovision": …}'``; may be empty.
+        A donor in pillar belongs to the pair of sites it stands with and is dropped when the order names others.
+
+    Returns the validated topology with ``reprovision`` being what this run is to do. Raises CommandExecutionError
+    with every fault and its path; also when failed or definitive are missing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call topology.merge "$(cat tungsten.json)" '{"failed": "east", "definitive": "west"}'
+    """
+    tungsten = tungsten if isinstance(tungsten, dict) else {}
+    standing = tungsten.get("reprovision", {})
+    standing = dict(standing) if isinstance(standing, dict) else standing
+    order = order or {}
+    if not isinstance(order, dict):
+        raise CommandExecutionError("reprovision: must be a dictionary")
+    if isinstance(standing, dict):
+        if any(order.get(key, standing.get(key)) != standing.get(key) for key in ("failed", "definitive")):
+            standing.pop("donor", None)
+        standing = {**standing, **order}
+    checked = validate({**tungsten, "reprovision": standing})
+    faults = checked["faults"]
+    if not faults:
+        faults = [f"tungsten:reprovision:{key}: is missing; name the site" for key in ("failed", "definitive")
+                  if not checked["topology"]["reprovision"].get(key)]
+    if faults:
+        raise CommandExecutionError(_listed(faults))
+    return checked["topology"]
+
+
+def _listed(faults):
+    return "The topology in pillar has faults:\n  " + "\n  ".join(faults)
+
+
+def get():
+    """
+    Return the validated topology as this minion's pillar has it.
+
+    Returns ``{"sites": {site: {"service", "nodes": {host: minion}, …}}, "reprovision": {…}}``.
+    Raises CommandExecutionError that lists every fault with its path in pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' topology.get
+    """
+    checked = validate(__pillar__.get("tungsten"))
+    if checked["faults"]:
+        raise CommandExecutionError(_listed(checked["faults"]))
+    return checked["topology"]
+
+
+def node():
+    """
+    Return what the topology says of this very minion.
+
+    Returns ``{"site", "service", "host", "minion", "cluster_home", "cross_site_home", "user", "mysql",
+    "other_services"}``, the last being the data services of all other sites: the cross-site services of this host.
+    Raises CommandExecutionError when this minion is in no site.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east1 topology.node
+    """
+    minion = __grains__["id"]
+    sites = get()["sites"]
+    for name, site in sites.items():
+        for host, member in site["nodes"].items():
+            if member == minion:
+                kept = ("service", "cluster_home", "cross_site_home", "user", "mysql")
+                return {
+                    "site": name,
+                    "host": host,
+                    "minion": minion,
+                    **{key: site[key] for key in kept},
+                    "other_services": [other["service"] for key, other in sites.items() if key != name],
+                }
+    raise CommandExecutionError(f"tungsten:sites: minion {minion} is a node of none of {', '.join(sites)}")
