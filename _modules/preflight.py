@@ -18,7 +18,7 @@ def facts():
     Read what a run has to know of this node. Nothing is changed; what cannot be read is a fault, not an exception.
 
     Returns ``{"node": {…}, "cctrl": {…} | None, "cluster": {service: {…}}, "cross_site": {service: {…}},
-    "composite": [signs], "mysql": bool, "faults": [texts]}``.
+    "composite": [signs], "mysql": bool, "locations": {…}, "faults": [texts]}``.
 
     CLI Example:
 
@@ -27,7 +27,7 @@ def facts():
         salt east1 preflight.facts
     """
     found = {"node": None, "cctrl": None, "cluster": {}, "cross_site": {}, "composite": [], "mysql": False,
-             "faults": []}
+             "locations": {}, "faults": []}
 
     def read(key, function, *args):
         try:
@@ -44,6 +44,8 @@ def facts():
         read("cross_site", "trepctl.services", "cross_site")
         read("composite", "trepctl.composite_signs")
         read("mysql", "mysqld.ping")
+        # Asked now, while the server can still tell; the module notes the answer for when it is stopped.
+        read("locations", "datadir.locations")
     return found
 
 

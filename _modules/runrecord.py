@@ -121,6 +121,36 @@ def running(site):
         os.close(handle)
 
 
+def claim_start(site, seconds):
+    """
+    Claim the right to start a run for a site; a second claim within the given time is refused.
+
+    Between the start of an orchestration and its taking of the lock lie some seconds in which it cannot be seen.
+
+    site
+        The failed site.
+    seconds
+        How long a claim holds.
+
+    Returns whether the claim was granted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runrecord.claim_start east 120
+    """
+    with (_folder(site) / "starting").open("a+") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.seek(0)
+        claimed = handle.read().strip()
+        if claimed and 0 <= time.time() - float(claimed) < seconds:
+            return False
+        handle.truncate(0)
+        handle.write(str(time.time()))
+    return True
+
+
 def save(record):
     """
     Write a run's record, atomically.

@@ -1,0 +1,148 @@
+"""
+Prove, before traffic is let back, that replication moves everywhere. Runs on the master, asks the nodes.
+
+The manual verifies nothing before its last two steps. ONLINE alone proves nothing either: a service can be ONLINE with
+an empty log. So a heartbeat is sent at every site and has to arrive on every host of all the others.
+"""
+
+import time
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "verify"
+
+
+def __virtual__():
+    if __opts__.get("__role") != "master":
+        return False, "verify asks all nodes from the master; this is a minion"
+    return __virtualname__
+
+
+def judge_services(topology, services):
+    """
+    Name every service that is missing or not ONLINE. Pure.
+
+    services
+        ``{minion: {"cluster": {service: {"state": …}}, "cross_site": {…}}}``
+
+    Returns a list of texts, each beginning with the node; empty when all is well.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd verify.judge_services "$topology" "$services"
+    """
+    faults = []
+    for name, site in topology["sites"].items():
+        others = [other["service"] for key, other in topology["sites"].items() if key != name]
+        for minion in site["nodes"].values():
+            for which, expected in (("cluster", [site["service"]]), ("cross_site", others)):
+                for service in expected:
+                    state = services[minion][which].get(service, {}).get("state", "missing")
+                    if state != "ONLINE":
+                        faults.append(f"{minion}: {which} service {service} is {state}")
+    return faults
+
+
+def services(topology, timeout=120):
+    """
+    Wait until every service of every node is ONLINE.
+
+    timeout
+        Seconds.
+
+    Returns ``{minion: {"cluster": …, "cross_site": …}}``. Raises CommandExecutionError naming what is not ONLINE.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd verify.services "$topology"
+    """
+    minions = [minion for site in topology["sites"].values() for minion in site["nodes"].values()]
+    deadline = time.monotonic() + timeout
+    while True:
+        found = {minion: {} for minion in minions}
+        for which in ("cluster", "cross_site"):
+            answers = __salt__["fleet.ask"](minions, "trepctl.services", kwarg={"which": which})
+            for minion, value in answers.items():
+                found[minion][which] = value
+        faults = judge_services(topology, found)
+        if not faults:
+            return found
+        if time.monotonic() > deadline:
+            raise CommandExecutionError(f"After {timeout} s these are not ONLINE:\n  " + "\n  ".join(faults))
+        time.sleep(2)
+
+
+def heartbeats(topology, primaries, timeout=120):
+    """
+    Send a heartbeat at each site's primary and wait until every node of every site has applied it.
+
+    primaries
+        ``{site: host}``
+    timeout
+        Seconds for all of them to arrive.
+
+    Returns ``{site: seqno that arrived everywhere}``. Raises CommandExecutionError naming who has not received what.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd verify.heartbeats "$topology" '{"east": "east1", "west": "west1"}'
+    """
+    sites = topology["sites"]
+    sent = {}
+    for name, site in sites.items():
+        primary = site["nodes"][primaries[name]]
+        where = {"service": site["service"], "which": "cluster"}
+        before = _position(primary, where)
+        __salt__["fleet.ask"]([primary], "trepctl.heartbeat", kwarg=where)
+        sent[name] = _moved(primary, where, before, timeout)
+    for name, seqno in sent.items():
+        _arrived(sites, name, seqno, timeout)
+    return sent
+
+
+def _position(minion, where):
+    return __salt__["fleet.ask"]([minion], "trepctl.position", kwarg=where)[minion]
+
+
+def _moved(minion, where, before, timeout):
+    """The primary's own position after its heartbeat; one that stays still proves that nothing is logged."""
+    deadline = time.monotonic() + timeout
+    while True:
+        seqno = _position(minion, where)
+        if seqno > before:
+            return seqno
+        if time.monotonic() > deadline:
+            raise CommandExecutionError(
+                f"{minion}: a heartbeat of service {where['service']} was sent, but its position stays at {before}"
+            )
+        time.sleep(0.5)
+
+
+def _arrived(sites, source, seqno, timeout):
+    service = sites[source]["service"]
+    deadline = time.monotonic() + timeout
+    waiting = {
+        minion: "cluster" if name == source else "cross_site"
+        for name, site in sites.items() for minion in site["nodes"].values()
+    }
+    while True:
+        positions = {}
+        for which in ("cluster", "cross_site"):
+            minions = [minion for minion, kind in waiting.items() if kind == which]
+            if minions:
+                positions.update(__salt__["fleet.ask"](
+                    minions, "trepctl.position", kwarg={"service": service, "which": which}))
+        waiting = {minion: kind for minion, kind in waiting.items() if positions[minion] < seqno}
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            behind = ", ".join(f"{minion} is at {positions[minion]}" for minion in sorted(waiting))
+            raise CommandExecutionError(
+                f"After {timeout} s the heartbeat {seqno} of service {service} has not arrived: {behind}")
+        time.sleep(1)

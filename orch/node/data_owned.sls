@@ -1,0 +1,3 @@
+# chown -R and chmod to what the data locations had before
+ownership:
+  datadir.owned: []

@@ -1,0 +1,3 @@
+# systemctl start mysqld, until it answers SQL
+mysqld running:
+  mysqld.running: []

@@ -1,0 +1,3 @@
+# systemctl stop mysqld, until the process is gone
+mysqld stopped:
+  mysqld.stopped: []

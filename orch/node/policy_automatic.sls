@@ -1,0 +1,4 @@
+# cctrl: set policy automatic
+policy:
+  cctrl.policy:
+    - name: AUTOMATIC

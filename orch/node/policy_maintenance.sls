@@ -1,0 +1,4 @@
+# cctrl: set policy maintenance
+policy:
+  cctrl.policy:
+    - name: MAINTENANCE

@@ -1,0 +1,3 @@
+# cctrl: router * offline
+routers:
+  cctrl.routers_offline: []

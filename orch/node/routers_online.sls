@@ -1,0 +1,3 @@
+# cctrl: router * online
+routers:
+  cctrl.routers_online: []

@@ -1,0 +1,5 @@
+# One file a site, and one that says what is to be rebuilt from where.
+include:
+  - tungsten.east
+  - tungsten.west
+  - tungsten.reprovision
