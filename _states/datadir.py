@@ -1,0 +1,157 @@
+"""
+Assert the condition of a server's data locations: emptied, filled from a donor, owned as before.
+
+.. code-block:: yaml
+
+    east1 holds no data:
+      datadir.emptied:
+        - site: east
+        - donor: west3
+
+    west3's data lie on east1:            # on west3
+      datadir.copied:
+        - name: east1
+        - site: east
+        - run: 20261123-east
+
+    east1 owns its data:
+      datadir.owned: []
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+__virtualname__ = "datadir"
+
+ERRORS = (CommandExecutionError, SaltInvocationError)
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _failed(ret, error):
+    ret.update(result=False, comment=f"{__grains__['id']}: {error}")
+    return ret
+
+
+def _ret(name):
+    return {"name": name, "result": False, "changes": {}, "comment": ""}
+
+
+def _filled():
+    return {
+        held["path"]: {"old": f"{held['entries']} entries, {held['bytes']} bytes", "new": "empty"}
+        for held in __salt__["datadir.contents"]().values()
+        if held["entries"]
+    }
+
+
+def emptied(name, site, donor):
+    """
+    Every data location of this host is empty. What is there is DELETED, once ``datadir.empty`` has proved
+    that it may be.
+
+    In test mode only what no earlier step can change is checked: the host's site, the donor, the locations.
+
+    name
+        Free text.
+    site
+        The failed site, which this host must be of.
+    donor
+        The host the data will come from, which this host must not be.
+    """
+    ret = _ret(name)
+    try:
+        __salt__["datadir.check"](site, donor)
+        filled = _filled()
+        if __opts__["test"]:
+            if filled:
+                ret.update(result=None, changes=filled, comment=f"would be emptied: {', '.join(filled)}")
+            else:
+                ret.update(result=True, comment="the data locations are empty")
+            return ret
+        try:
+            # called for empty locations too: it proves the guards and records the owner
+            __salt__["datadir.empty"](site, donor)
+        finally:
+            left = _filled()
+            for path, change in filled.items():
+                if left.get(path) != change:
+                    ret["changes"][path] = {**change, "new": left[path]["old"] if path in left else "empty"}
+        ret["result"] = not left
+        ret["comment"] = f"still filled: {', '.join(left)}" if left else "the data locations are empty"
+    except ERRORS as error:
+        _failed(ret, error)
+    return ret
+
+
+def copied(name, site, run, timeout=86400):
+    """
+    The data locations of this host, the donor, lie on the target too, each file equal by size and time.
+
+    name
+        The target: a host of the failed site that ``datadir.emptied`` has emptied for this donor.
+    site
+        The failed site.
+    run
+        Name of this run; a copy of the same run that still goes on is waited for.
+    timeout
+        Seconds for the copy.
+    """
+    ret = _ret(name)
+    try:
+        if __opts__["test"]:
+            places = __salt__["datadir.check"]()
+            try:
+                if not __salt__["datadir.differences"](name, site):
+                    ret.update(result=True, comment=f"{name} holds the same data already")
+                    return ret
+                reason = ""
+            except CommandExecutionError as error:
+                reason = f" (not possible yet: {error})"
+            paths = ", ".join(place["path"] for place in places.values())
+            ret["changes"] = {name: {"old": "without the data of this host", "new": f"copy of {paths}"}}
+            ret.update(result=None, comment=f"{paths} would be copied to {name}{reason}")
+            return ret
+        old = len(__salt__["datadir.differences"](name, site))
+        if old:
+            ret["changes"] = {name: {"old": f"{old} differences", "new": "unknown, the copy failed"}}
+            __salt__["datadir.sync"](name, site, run, timeout=timeout)
+            ret["changes"][name]["new"] = "equal"
+        ret.update(result=True, comment=f"{name} holds the same data")
+    except ERRORS as error:
+        _failed(ret, error)
+    return ret
+
+
+def owned(name):
+    """
+    The data locations have the owner, group and mode that they had before they were emptied.
+
+    name
+        Free text.
+    """
+    ret = _ret(name)
+    try:
+        if __opts__["test"]:
+            try:
+                wrong = __salt__["datadir.misowned"]()
+            except CommandExecutionError as error:
+                ret.update(result=None, comment=f"would be restored (not possible yet: {error})")
+                return ret
+        else:
+            # called even if nothing is wrong: it closes the record, after which no copy is taken any more
+            wrong = __salt__["datadir.own"]()
+        if wrong:
+            ret["changes"] = {"old": wrong[:10], "new": "owner, group and mode as before"}
+        if __opts__["test"] and wrong:
+            ret.update(result=None, comment=f"owner and mode of {len(wrong)} entries would be restored")
+            return ret
+        left = __salt__["datadir.misowned"]()
+        ret["result"] = not left
+        ret["comment"] = (
+            f"{len(left)} are not owned as before" if left else "owner, group, mode are as before"
+        )
+    except ERRORS as error:
+        _failed(ret, error)
+    return ret

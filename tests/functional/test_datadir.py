@@ -1,0 +1,180 @@
+"""datadir on real directories, with real find, rsync, chown, through Salt's loaders and state system."""
+
+import os
+import pwd
+import shutil
+
+import pytest
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="changes owners"),
+    pytest.mark.skipif(not shutil.which("rsync"), reason="needs rsync"),
+]
+
+
+def fill(folder):
+    for path in (
+        "mysql/user.frm",
+        "app db/t 1.ibd",
+        "ibdata1",
+        ".hidden",
+        ".my/x",
+        "auto.cnf",
+        "lost+found/#1",
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(path * 50, encoding="utf-8")
+    (folder / "link").symlink_to("ibdata1")
+
+
+def tree(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def east1(world, tmp_path):
+    datadir, logs, outside = tmp_path / "east data", tmp_path / "logs", tmp_path / "outside"
+    for folder in (datadir, logs, outside):
+        folder.mkdir()
+    fill(datadir)
+    (datadir / "dangling").symlink_to(outside)
+    (outside / "precious").write_text("x", encoding="utf-8")
+    for name in ("mysql-bin.000001", "mysql-bin.index", "mysql-bin.d", "error.log", "mysql-binary.000001"):
+        (logs / name).write_text(name, encoding="utf-8")
+    os.chmod(datadir, 0o750)
+    shutil.chown(datadir, "nobody", "nogroup")
+    (tmp_path / "my.cnf").write_text("", encoding="utf-8")
+    world.set(
+        node={"site": "east", "service": "east", "host": "east1", "minion": "east1", "user": "tungsten",
+              "cluster_home": "/opt/continuent", "cross_site_home": "/opt/replicator",
+              "mysql": {"unit": "auto", "defaults_file": str(tmp_path / "my.cnf")}},
+        sites={"east": ["east1", "east2"], "west": ["west1", "west3"]},
+        ls={"service": "east", "composite": False, "coordinator": {"policy": "MAINTENANCE"},
+            "routers": {"connector@east1": {"state": "OFFLINE"}},
+            "datasources": {"east1": {"role": "master", "state": "SHUNNED"}}},
+        settings={"datadir": str(datadir), "log_bin": str(logs / "mysql-bin.log"),
+                  "innodb_log_group_home_dir": "./"},
+        running=False,
+    )  # fmt: skip
+    return datadir
+
+
+def as_west3(world, donor):
+    world.set(
+        node={**world.facts["node"], "site": "west", "service": "west", "host": "west3", "minion": "west3"},
+        ls={"service": "west", "datasources": {"west3": {"role": "slave", "state": "SHUNNED"}}},
+        settings={**world.facts["settings"], "datadir": str(donor)},
+    )
+
+
+def test_emptied_deletes_all_of_the_server_and_nothing_else(loaders, east1, tmp_path):
+    state = loaders.states.datadir.emptied
+    before = tree(east1)
+    ret = state(name="x", site="east", donor="west3", test=True)
+    assert ret.result is None, ret.comment
+    assert tree(east1) == before
+
+    ret = state(name="x", site="east", donor="west3")
+    assert ret.result is True, ret.comment
+    assert ret.changes[str(east1)]["new"] == "empty"
+    assert tree(east1) == ["lost+found", "lost+found/#1"]
+    assert tree(tmp_path / "outside") == ["precious"]
+    assert tree(tmp_path / "logs") == ["error.log", "mysql-bin.d", "mysql-binary.000001"]
+
+    again = state(name="x", site="east", donor="west3")
+    assert again.result is True and again.changes == {}
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"site": "west"}, "not of the failed site"),
+        ({"donor": "east1"}, "is the donor"),
+        ({"donor": "east2"}, "is of the failed site"),
+    ],
+)
+def test_emptied_refuses_the_wrong_host_in_test_mode_too(loaders, east1, wrong, words):
+    before = tree(east1)
+    for test in (True, False):
+        ret = loaders.states.datadir.emptied(
+            **{"name": "x", "site": "east", "donor": "west3", **wrong}, test=test
+        )
+        assert ret.result is False
+        assert words in ret.comment and "east1" in ret.comment
+    assert tree(east1) == before
+
+
+def test_emptied_refuses_a_running_server_but_plans_it(loaders, east1, world):
+    before = tree(east1)
+    world.set(running=True)
+    assert loaders.states.datadir.emptied(name="x", site="east", donor="west3", test=True).result is None
+    ret = loaders.states.datadir.emptied(name="x", site="east", donor="west3")
+    assert ret.result is False and "not stopped" in ret.comment and ret.changes == {}
+    assert tree(east1) == before
+
+
+def test_a_symlinked_datadir_is_emptied_where_it_is(loaders, east1, world, tmp_path):
+    link = tmp_path / "mysql"
+    link.symlink_to(east1)
+    world.set(settings={"datadir": str(link)})
+    ret = loaders.states.datadir.emptied(name="x", site="east", donor="west3")
+    assert ret.result is True, ret.comment
+    assert link.is_symlink() and tree(east1) == ["lost+found", "lost+found/#1"]
+
+
+def test_the_whole_way_of_a_copy(loaders, east1, world, tmp_path, reached, monkeypatch):
+    donor = tmp_path / "west data"
+    donor.mkdir()
+    fill(donor)
+    (donor / "only west").write_text("west", encoding="utf-8")
+    os.chmod(donor, 0o700)
+    shutil.copystat(donor / "ibdata1", east1 / "ibdata1")
+    assert loaders.states.datadir.emptied(name="x", site="east", donor="west3").result is True
+
+    as_west3(world, donor)
+    state = loaders.states.datadir.copied
+    monkeypatch.setenv("FAKE_PGREP", "0")
+    ret = state(name="east1", site="east", run="r1")
+    assert ret.result is False and "no server runs there" in ret.comment
+    monkeypatch.setenv("FAKE_PGREP", "1")
+    ret = state(name="east1", site="east", run="r1", test=True)
+    assert ret.result is None, ret.comment
+    assert tree(east1) == ["lost+found", "lost+found/#1"]
+    ret = state(name="east1", site="east", run="r1")
+    assert ret.result is True, ret.comment
+    assert ret.changes["east1"]["new"] == "equal"
+    assert set(tree(donor)) - set(tree(east1)) == {"auto.cnf"}
+    assert (east1 / "app db" / "t 1.ibd").read_bytes() == (donor / "app db" / "t 1.ibd").read_bytes()
+    for test in (True, False):
+        again = state(name="east1", site="east", run="r1", test=test)
+        assert again.result is True and again.changes == {}
+
+    world.set(node={**world.facts["node"], "site": "east", "host": "east1"},
+              settings={**world.facts["settings"], "datadir": str(east1)})  # fmt: skip
+    state = loaders.states.datadir.owned
+    assert state(name="x", test=True).result is None
+    ret = state(name="x")
+    assert ret.result is True, ret.comment
+    assert ret.changes["new"]
+    assert (east1.stat().st_mode & 0o7777, east1.owner(), east1.group()) == (0o750, "nobody", "nogroup")
+    assert os.stat(east1 / "mysql" / "user.frm").st_uid == pwd.getpwnam("nobody").pw_uid
+    for test in (True, False):
+        again = state(name="x", test=test)
+        assert again.result is True and again.changes == {}
+
+    as_west3(world, donor)
+    (donor / "later").write_text("x", encoding="utf-8")
+    ret = loaders.states.datadir.copied(name="east1", site="east", run="r1")
+    assert ret.result is False and "has not been emptied" in ret.comment
+    assert not (east1 / "later").exists()
+
+
+def test_data_outside_through_a_link_are_not_half_copied(loaders, east1, world, tmp_path, reached):
+    assert loaders.states.datadir.emptied(name="x", site="east", donor="west3").result is True
+    donor = tmp_path / "west data"
+    donor.mkdir()
+    fill(donor)
+    (donor / "elsewhere").symlink_to(tmp_path / "outside")
+    as_west3(world, donor)
+    ret = loaders.states.datadir.copied(name="east1", site="east", run="r1")
+    assert ret.result is False and "elsewhere" in ret.comment
