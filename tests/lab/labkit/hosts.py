@@ -199,14 +199,18 @@ def _mounts(lab):
 
 
 def _remove_control_groups(lab):
-    """nspawn leaves its empty control groups behind when it was killed."""
-    for host in lab.hosts():
-        for group in _control_groups(lab, host):
-            for folder, _, _ in os.walk(group, topdown=False):
-                try:
-                    os.rmdir(folder)
-                except OSError as error:
-                    say(f"  control group {folder}: {error.strerror}")
+    """Killed with their host, its processes take a moment to be gone; until then their groups stay busy."""
+    groups = [group for host in lab.hosts() for group in _control_groups(lab, host)]
+    _until(lambda: all([_removed(group) for group in groups]), 30, "the hosts' processes to be gone")
+
+
+def _removed(group):
+    for folder, _, _ in os.walk(group, topdown=False):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return False
+    return True
 
 
 def _until(condition, timeout, what):
