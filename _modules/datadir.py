@@ -33,9 +33,9 @@ RUN = re.compile(r"[A-Za-z0-9-]{1,64}")
 # never a data location: these, and whatever lies in the second group
 SYSTEM = ("/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/usr/local", "/var", "/var/cache",
           "/var/lib", "/var/log", "/var/mail", "/var/opt", "/var/spool", "/var/tmp")  # fmt: skip
-SYSTEM_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/proc",
-                "/root", "/run", "/sbin", "/sys", "/usr", "/var/lib/dpkg", "/var/lib/rpm",
-                "/var/lib/systemd", "/var/cache/salt", "/var/lib/salt")  # fmt: skip
+SYSTEM_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found",
+                "/proc", "/root", "/run", "/sbin", "/sys", "/usr", "/var/lib/dpkg",
+                "/var/lib/rpm", "/var/lib/systemd", "/var/cache/salt", "/var/lib/salt")  # fmt: skip
 
 DIRECTORIES = ("innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory",
                "innodb_doublewrite_dir", "aria_log_dir_path")  # fmt: skip
@@ -44,7 +44,7 @@ INDEXES = ("log_bin_index", "relay_log_index")
 ASKED = ("datadir", "innodb_data_file_path", "innodb_directories", *DIRECTORIES, *LOGS, *INDEXES)
 # what InnoDB and Aria keep in a directory of their own, beside the files named by innodb_data_file_path
 ENGINE_FILES = re.compile(
-    r"ibdata\d*|ib_logfile\d+|ib_logfile101|ibtmp\d+|ib_buffer_pool|undo_?\d+(_trunc\.log)?|.+\.(ibu|ibd|dblwr)|"
+    r"ibdata\d*|ib_logfile\d+|ibtmp\d+|ib_buffer_pool|undo_?\d+(_trunc\.log)?|.+\.(ibu|ibd|dblwr)|"
     r"#innodb_redo|#innodb_temp|#ib_.+|aria_log.*|lost\+found"
 )
 

@@ -225,10 +225,10 @@ def settings():
             if re.match(r"-{20,}", line):
                 break
         for line in lines:
+            if not line.strip():
+                break
             name, _, value = line.partition(" ")
             name, value = name.replace("-", "_"), value.strip()
-            if not VARIABLE.fullmatch(name):
-                break
             effective[name] = None if value == "(No default value)" else value
         effective.pop("log_bin_index", None)
     return {"explicit": explicit, "effective": effective}
