@@ -239,7 +239,7 @@ def _apply(name, minions, sls, run, timeout):
             result = False
             continue
         for state in sorted(states.values(), key=lambda item: item.get("__run_num__", 0)):
-            comments.append(f"{minion}: {state['comment']}")
+            comments.append(f"{minion}: {state['comment'].removeprefix(f'{minion}: ')}")
             if state.get("changes"):
                 changes.setdefault(minion, {})[state.get("__id__", state.get("name"))] = state["changes"]
             if state["result"] is False:
