@@ -45,7 +45,7 @@ def facts():
         read("composite", "trepctl.composite_signs")
         read("mysql", "mysqld.ping")
         # Asked now, while the server can still tell; the module notes the answer for when it is stopped.
-        read("locations", "datadir.locations")
+        read("locations", "datadir.check")
     return found
 
 
