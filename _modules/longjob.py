@@ -1,9 +1,9 @@
 """
 Commands that run for hours, as systemd units of their own.
 
-A clone of some hundred gigabytes must survive the Salt job that started it, the restart of salt-minion and the
-operator's terminal. So it runs as a transient unit ``reprovision-NAME`` outside the minion's cgroup, writes to a file,
-and is found again by its name: running, done or failed.
+A clone of some hundred gigabytes must survive the Salt job that started it, the restart of salt-minion and
+the operator's terminal. So it runs as a transient unit ``reprovision-NAME`` outside the minion's cgroup,
+writes to a file, and is found again by its name: running, done or failed.
 
 :depends: systemd
 """
@@ -69,7 +69,7 @@ def _words(result):
 
 
 def _tail(name):
-    """The last lines of the log, each as a terminal would show it at its end: progress is written with returns."""
+    """The last lines of the log, each as a terminal shows it at its end: progress is written with returns."""
     try:
         with open(_log(name), "rb") as log:
             log.seek(0, os.SEEK_END)
@@ -100,17 +100,18 @@ def start(name, argv, user=None, deadline=None):
     Start a command that goes on by itself, with its standard input closed, and return at once.
 
     name
-        Name of the job, 1 to 80 letters, digits and dashes. A job of that name that is done or failed makes room;
-        its log is kept beside the new one as ``NAME.log.1``.
+        Name of the job, 1 to 80 letters, digits and dashes. A job of that name that is done or failed makes
+        room; its log is kept beside the new one as ``NAME.log.1``.
     argv
-        The command as a list of words. No shell sees it. It must hold no secret, since a unit's command is public.
+        The command as a list of words. No shell sees it. It must hold no secret, since a unit's command is
+        public.
     user
         OS user to run it as, with that user's HOME and groups; root if not given.
     deadline
         Seconds after which systemd ends the command with everything it started; no limit if not given.
 
-    Returns what :py:func:`status` returns. Raises SaltInvocationError for bad arguments and CommandExecutionError if a
-    job of that name is still running or systemd does not take the command.
+    Returns what :py:func:`status` returns. Raises SaltInvocationError for bad arguments and
+    CommandExecutionError if a job of that name is still running or systemd does not take the command.
 
     CLI Example:
 
@@ -132,7 +133,9 @@ def start(name, argv, user=None, deadline=None):
         raise SaltInvocationError("deadline must be a whole number of seconds, 1 or more")
     before = status(name)
     if before["state"] == "running":
-        raise CommandExecutionError(f"The job {name} is running since {before['seconds']} s; it is not started twice")
+        raise CommandExecutionError(
+            f"The job {name} is running since {before['seconds']} s: not started twice"
+        )
     if before["state"] != "absent":
         _forget(unit)
 
@@ -181,11 +184,12 @@ def status(name):
     name
         Name given to :py:func:`start`.
 
-    Returns ``{"name", "unit", "state", "rc", "result", "seconds", "log", "log_path"}``: ``state`` is ``running``,
-    ``done`` (exit code 0), ``failed`` or ``absent`` (never started, or forgotten after a reboot or :py:func:`stop`);
-    ``rc`` the exit code, or minus the signal that ended it, None while it runs; ``result`` systemd's word for it
-    (``success``, ``exit-code``, ``signal``, ``timeout`` when the deadline ended it…); ``seconds`` how long it ran or
-    has been running; ``log`` the last lines of its output. Raises CommandExecutionError if systemd does not answer.
+    Returns ``{"name", "unit", "state", "rc", "result", "seconds", "age", "log", "log_path"}``: ``state`` is
+    ``running``, ``done`` (exit code 0), ``failed`` or ``absent`` (never started, or forgotten after a reboot
+    or :py:func:`stop`); ``rc`` the exit code, or minus the signal that ended it, None while it runs;
+    ``result`` systemd's word for it (``success``, ``exit-code``, ``signal``, ``timeout`` when the deadline
+    ended it…); ``seconds`` how long it ran or has been running and ``age`` how long ago it was started, None
+    if absent; ``log`` the last lines of its output. Raises CommandExecutionError if systemd does not answer.
 
     CLI Example:
 
@@ -208,7 +212,8 @@ def status(name):
         "state": state,
         "rc": _rc(shown) if ended else None,
         "result": shown.get("Result") if ended else None,
-        "seconds": None if state == "absent" else _seconds(shown),
+        "seconds": None if state == "absent" else _seconds(shown, "ExecMainExitTimestampMonotonic"),
+        "age": None if state == "absent" else _seconds(shown),
         "log": _tail(name) if state != "absent" else "",
         "log_path": _log(name),
     }
@@ -229,11 +234,12 @@ def _rc(shown):
     return code if shown.get("ExecMainCode") in (None, "0", CLD_EXITED) else -code
 
 
-def _seconds(shown):
+def _seconds(shown, until=None):
+    """From the start of the command to the moment of that name, or to now if that has not come."""
     began = int(shown.get("ExecMainStartTimestampMonotonic") or 0)
     if not began:
         return 0.0
-    ended = int(shown.get("ExecMainExitTimestampMonotonic") or 0)
+    ended = int(shown.get(until) or 0)
     return round((ended / 1e6 if ended else time.monotonic()) - began / 1e6, 1)
 
 
@@ -246,8 +252,8 @@ def wait(name, timeout):
     timeout
         Seconds to wait at most. When they have passed the job still goes on; only its deadline ends it.
 
-    Returns what :py:func:`status` returns, its ``state`` being ``done``. Raises CommandExecutionError with the end of
-    the job's log when it failed, is not known, or is still running when the time has passed.
+    Returns what :py:func:`status` returns, its ``state`` being ``done``. Raises CommandExecutionError with
+    the end of the job's log when it failed, is not known, or is still running when the time has passed.
 
     CLI Example:
 
@@ -266,8 +272,8 @@ def wait(name, timeout):
         left = until - time.monotonic()
         if left <= 0:
             raise CommandExecutionError(
-                f"The job {name} is still running after {now['seconds']} s and goes on; waited {timeout} s for it. "
-                f"End of {now['log_path']}:\n{now['log']}"
+                f"The job {name} is still running after {now['seconds']} s and goes on; "
+                f"waited {timeout} s for it. End of {now['log_path']}:\n{now['log']}"
             )
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, 5)
@@ -289,7 +295,7 @@ def failure(job):
         salt east2 longjob.failure "$(salt-call --out=json longjob.status clone-1 | jq .local)"
     """
     if job["state"] == "absent":
-        return f"systemd knows no job {job['name']}: it was never started, was stopped, or the host has booted since"
+        return f"systemd knows no job {job['name']}: never started, stopped, or the host has booted since"
     if job["result"] == "timeout":
         why = "ran out of time and was ended"
     elif job["rc"] is not None and job["rc"] < 0:
@@ -313,8 +319,8 @@ def stop(name):
     name
         Name given to :py:func:`start`.
 
-    Returns ``{"stopped": True if it was running, "before": its state}``. Raises CommandExecutionError if it still
-    runs after two minutes.
+    Returns ``{"stopped": True if it was running, "before": its state}``. Raises CommandExecutionError if it
+    still runs after two minutes.
 
     CLI Example:
 
@@ -329,5 +335,5 @@ def stop(name):
         _forget(_unit(name))
         after = status(name)
         if after["state"] != "absent":
-            raise CommandExecutionError(f"The job {name} does not end: it is {after['state']} after systemctl stop")
+            raise CommandExecutionError(f"The job {name} is {after['state']} after systemctl stop")
     return {"stopped": before == "running", "before": before}

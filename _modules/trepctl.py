@@ -1,12 +1,13 @@
 """
 Tungsten Replicator of this minion, through ``trepctl``.
 
-Every host of a Multi-Site/Active-Active site has two replicators: that of the cluster (``cluster``, usually in
-/opt/continuent) and the cross-site one (``cross_site``, usually in /opt/replicator) that pulls the other sites' logs.
-``mm_trepctl`` is a shell alias for the second one's trepctl, so the file itself is called here.
+Every host of a Multi-Site/Active-Active site has two replicators: that of the cluster (``cluster``, usually
+in /opt/continuent) and the cross-site one (``cross_site``, usually in /opt/replicator) that pulls the other
+sites' logs. ``mm_trepctl`` is a shell alias for the second one's trepctl, so the file itself is called here.
 
-The exit code is not believed: ``offline`` may return before the service is, ``online`` answers 0 and fails a moment
-later, and ``reset`` answers 0 although it could not reach MySQL. State and position are read again after each.
+The exit code is not believed: ``offline`` may return before the service is, ``online`` answers 0 and fails a
+moment later, and ``reset`` answers 0 although it could not reach MySQL. State and position are read again
+after each.
 
 :configuration: the pillar key ``tungsten``, read with ``topology.node``.
 """
@@ -44,7 +45,13 @@ WHOLE = {
     "resourcePrecedence",
     "rmiPort",
 }
-DECIMAL = {"appliedLatency", "appliedLastGoodLatency", "relativeLatency", "timeInStateSeconds", "uptimeSeconds"}
+DECIMAL = {
+    "appliedLatency",
+    "appliedLastGoodLatency",
+    "relativeLatency",
+    "timeInStateSeconds",
+    "uptimeSeconds",
+}
 BOOLEAN = {"autoRecoveryEnabled", "started", "useSSLConnection"}
 INI_FILES = ("/etc/tungsten/tungsten*.ini", "/etc/tungsten.ini")
 INI_SIGN = re.compile(
@@ -54,7 +61,7 @@ SUB_SERVICE = re.compile(r".+_from_.+")
 
 
 def __virtual__():
-    # The replicators' homes are in pillar, which may change without a new load: each call looks for the file itself.
+    # The homes are in pillar, which may change without a new load: each call looks for the file itself.
     return __virtualname__
 
 
@@ -94,7 +101,9 @@ def _words(result):
 def _ask(which, *words, seconds=READ_SECONDS):
     result = _run(which, *words, seconds=seconds)
     if result["retcode"] in (124, 137):
-        raise CommandExecutionError(f"{_home(which)}: trepctl {' '.join(words)} did not end within {seconds} s")
+        raise CommandExecutionError(
+            f"{_home(which)}: trepctl {' '.join(words)} did not end within {seconds} s"
+        )
     if result["retcode"] != 0:
         said = _words(result)
         hint = ""
@@ -118,9 +127,9 @@ def _value(key, text):
 
 
 def _blocks(text):
-    """Every object of an answer, as JSON or as a table, as ``{key: text}``; None if it is no answer at all."""
+    """Every object of an answer, as JSON or as a table, as ``{key: text}``; None if it is no answer."""
     if PROCESSING.search(text):
-        return _tables(text[PROCESSING.search(text).start():])
+        return _tables(text[PROCESSING.search(text).start() :])
     begins = re.search(r"[\[{]", text)
     if not begins:
         return None
@@ -161,9 +170,10 @@ def parse_services(text):
     text
         The output.
 
-    Returns ``{service: {"serviceName", "state", "role", "serviceType", "appliedLastSeqno": int, "appliedLatency":
-    float, "started": bool}}``, in the vendor's own words; numbers are numbers, and NONE or Unknown is None, except
-    for the state of a service that is not loaded: ``Unknown``. Raises CommandExecutionError if the text is no answer.
+    Returns ``{service: {"serviceName", "state", "role", "serviceType", "appliedLastSeqno": int,
+    "appliedLatency": float, "started": bool}}``, in the vendor's own words; numbers are numbers, and NONE or
+    Unknown is None, except for the state of a service that is not loaded: ``Unknown``. Raises
+    CommandExecutionError if the text is no answer.
 
     CLI Example:
 
@@ -193,8 +203,9 @@ def parse_status(text):
     text
         The output.
 
-    Returns a dict in the vendor's own words (``state``, ``appliedLastSeqno``, ``pendingError``…); numbers are numbers
-    and NONE is None. Raises CommandExecutionError if the text is no answer, or one of several services.
+    Returns a dict in the vendor's own words (``state``, ``appliedLastSeqno``, ``pendingError``…); numbers are
+    numbers and NONE is None. Raises CommandExecutionError if the text is no answer, or one of several
+    services.
 
     CLI Example:
 
@@ -217,7 +228,8 @@ def services(which):
     which
         ``cluster`` or ``cross_site``.
 
-    Returns what :py:func:`parse_services` returns. Raises CommandExecutionError if the replicator does not answer.
+    Returns what :py:func:`parse_services` returns. Raises CommandExecutionError if the replicator does not
+    answer.
 
     CLI Example:
 
@@ -239,8 +251,8 @@ def status(service, which):
     which
         ``cluster`` or ``cross_site``.
 
-    Returns what :py:func:`parse_status` returns. Raises CommandExecutionError if there is no such service or the
-    replicator does not answer.
+    Returns what :py:func:`parse_status` returns. Raises CommandExecutionError if there is no such service or
+    the replicator does not answer.
 
     CLI Example:
 
@@ -279,8 +291,8 @@ def offline(service, which, timeout=120):
     timeout
         Seconds; an applier that waits for a lock in MySQL holds it up.
 
-    Returns ``{"before": state, "after": state, "pending_error": text or None}``: the error is read first, because
-    going offline erases it. Raises CommandExecutionError if it is not OFFLINE in time.
+    Returns ``{"before": state, "after": state, "pending_error": text or None}``: the error is read first,
+    because going offline erases it. Raises CommandExecutionError if it is not OFFLINE in time.
 
     CLI Example:
 
@@ -298,7 +310,7 @@ def offline(service, which, timeout=120):
         _ask(which, "-service", service, "offline", seconds=timeout)
         while not (after := status(service, which)["state"]).startswith("OFFLINE"):
             if time.monotonic() > until:
-                raise CommandExecutionError(f"The {which} service {service} is {after}, not OFFLINE, after {timeout} s")
+                raise CommandExecutionError(f"The {which} service {service} is {after} after {timeout} s")
             time.sleep(0.5)
     return {"before": before["state"], "after": after, "pending_error": _error(before)}
 
@@ -314,8 +326,8 @@ def online(service, which, timeout=120):
     timeout
         Seconds; a service waits in GOING-ONLINE:SYNCHRONIZING until its source answers.
 
-    Returns ``{"before": state, "after": "ONLINE", "seqno": appliedLastSeqno}``. Raises CommandExecutionError with the
-    pending error if it falls into OFFLINE:ERROR, or with its state if it is not ONLINE in time.
+    Returns ``{"before": state, "after": "ONLINE", "seqno": appliedLastSeqno}``. Raises CommandExecutionError
+    with the pending error if it falls into OFFLINE:ERROR, or with its state if it is not ONLINE in time.
 
     CLI Example:
 
@@ -356,7 +368,8 @@ def heartbeat(service, which):
     which
         ``cluster`` or ``cross_site``.
 
-    Returns True. Whether it arrives is seen in :py:func:`position`. Raises CommandExecutionError if it is refused.
+    Returns True. Whether it arrives is seen in :py:func:`position`. Raises CommandExecutionError if it is
+    refused.
 
     CLI Example:
 
@@ -394,60 +407,60 @@ def position(service, which):
     now = status(service, which)
     if now["state"] == "ONLINE" and now.get("appliedLastSeqno") is not None:
         return now["appliedLastSeqno"]
-    return _traces(service, which)["seqno"]
+    return traces(service, which)["seqno"]
 
 
-def _traces(service, which):
+def _places(service, which):
     """
-    What a service would resume from: ``{"seqno": in MySQL or -1, "thl": number of log files, None if unknown}``.
+    Schema and log directory of a service, in the replicator's own words where it has any.
 
-    The replicator names its schema and log directory itself where it can; without that the log's directory is not
-    known, and nothing is concluded from its absence.
+    Without them the schema is the default one and the log directory is not known.
     """
-    result = _run(which, "-service", _service(service), "properties")
-    blocks = (_blocks(result["stdout"]) if result["retcode"] == 0 else None) or [{}]
-    schema = blocks[0].get("replicator.schema") or f"tungsten_{service}"
-    if not SCHEMA.fullmatch(schema):
-        raise CommandExecutionError(f"The replicator says that the schema of {service} is {schema!r}")
-    known = __salt__["mysqld.query"](
-        "SELECT TABLE_NAME AS name FROM information_schema.TABLES "
-        f"WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = 'trep_commit_seqno'"
-    )
-    # with several channels the slowest one is where it resumes
-    rows = __salt__["mysqld.query"](f"SELECT seqno FROM `{schema}`.trep_commit_seqno") if known else []
-    log = blocks[0].get("replicator.store.thl.log_dir")
-    return {
-        "seqno": min((int(row["seqno"]) for row in rows), default=-1),
-        "rows": len(rows),
-        "thl": len(glob.glob(os.path.join(glob.escape(log), "thl.data.*"))) if log else None,
-    }
+    key = f"trepctl.places.{which}.{service}"
+    if key not in __context__:
+        result = _run(which, "-service", _service(service), "properties")
+        blocks = (_blocks(result["stdout"]) if result["retcode"] == 0 else None) or [{}]
+        schema = blocks[0].get("replicator.schema") or f"tungsten_{service}"
+        if not SCHEMA.fullmatch(schema):
+            raise CommandExecutionError(f"The replicator says that the schema of {service} is {schema!r}")
+        __context__[key] = schema, blocks[0].get("replicator.store.thl.log_dir")
+    return __context__[key]
 
 
-def is_reset(service, which):
+def traces(service, which):
     """
-    Tell whether a service is surely offline and without any position or log, as ``reset -all`` leaves it.
-
-    An empty tracking table alone proves nothing: a copied data directory has none either, while the host's own log
-    is still there.
+    Tell what a service would resume from. MySQL must answer.
 
     service
         Name of the service.
     which
         ``cluster`` or ``cross_site``.
 
-    Returns True or False; False also if it cannot be told. Raises CommandExecutionError if the replicator does not
-    answer.
+    Returns ``{"rows": rows of its tracking table, "seqno": the lowest one in them or -1, "log_files": files
+    of its log}``, ``log_files`` being None if the replicator does not say where they are. After a reset all
+    is 0, -1 and 0. An empty tracking table alone proves nothing: a copied data directory has none either,
+    while the host's own log is still there. Raises CommandExecutionError if MySQL does not answer.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'west*' trepctl.is_reset east cross_site
+        salt 'west*' trepctl.traces east cross_site
+
+    Manual: operations-restore-external.
     """
-    if not status(service, which)["state"].startswith("OFFLINE") or not __salt__["mysqld.ping"]():
-        return False
-    traces = _traces(service, which)
-    return traces["rows"] == 0 and traces["thl"] == 0
+    schema, log = _places(service, which)
+    known = __salt__["mysqld.query"](
+        "SELECT TABLE_NAME AS name FROM information_schema.TABLES "
+        f"WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = 'trep_commit_seqno'"
+    )
+    # with several channels the slowest one is where it resumes
+    rows = __salt__["mysqld.query"](f"SELECT seqno FROM `{schema}`.trep_commit_seqno") if known else []
+    return {
+        "rows": len(rows),
+        "seqno": min((int(row["seqno"]) for row in rows), default=-1),
+        "log_files": len(glob.glob(os.path.join(glob.escape(log), "thl.data.*"))) if log else None,
+    }
 
 
 def reset(service, which, timeout=120):
@@ -463,9 +476,8 @@ def reset(service, which, timeout=120):
     timeout
         Seconds for the command.
 
-    Returns ``{"before": {"seqno", "rows", "thl"}, "after": {…}}``: committed sequence number, rows in the tracking
-    table, files of the log (None where unknown). Raises CommandExecutionError if it must not be done, is refused, or
-    has left something behind.
+    Returns ``{"before": {…}, "after": {…}}``, each as :py:func:`traces` has it. Raises CommandExecutionError
+    if it must not be done, is refused, or has left something behind.
 
     CLI Example:
 
@@ -477,16 +489,18 @@ def reset(service, which, timeout=120):
     """
     state = status(service, which)["state"]
     if not state.startswith("OFFLINE"):
-        raise CommandExecutionError(f"The {which} service {service} is {state}: it must be OFFLINE to be reset")
+        raise CommandExecutionError(
+            f"The {which} service {service} is {state}: OFFLINE is needed for a reset"
+        )
     if not __salt__["mysqld.ping"]():
         raise CommandExecutionError(
             f"MySQL does not answer: a reset of the {which} service {service} would leave its position there"
         )
-    before = _traces(service, which)
+    before = traces(service, which)
     # -y after -all: the other way round it asks, gets no answer, and ends with 0
     said = _ask(which, "-service", service, "reset", "-all", "-y", seconds=_seconds(timeout))
     now = status(service, which)
-    after = _traces(service, which)
+    after = traces(service, which)
     left = []
     if not now["state"].startswith("OFFLINE"):
         left.append(f"it is {now['state']}")
@@ -494,12 +508,12 @@ def reset(service, which, timeout=120):
         left.append(f"it shows position {now.get('appliedLastSeqno')}")
     if after["rows"]:
         left.append(f"its tracking table still has position {after['seqno']}")
-    if after["thl"]:
-        left.append(f"its log still has {after['thl']} files")
+    if after["log_files"]:
+        left.append(f"its log still has {after['log_files']} files")
     if left:
         raise CommandExecutionError(
-            f"The {which} service {service} is not reset: {', '.join(left)}. trepctl said: {said.strip() or 'nothing'}",
-            info={"before": before, "after": after},
+            f"The {which} service {service} is not reset: {', '.join(left)}. "
+            f"trepctl said: {said.strip() or 'nothing'}"
         )
     return {"before": before, "after": after}
 
@@ -508,8 +522,8 @@ def composite_signs():
     """
     Look for signs of a composite installation, for which this procedure is not.
 
-    Returns a list of texts, one a sign; empty if this is Multi-Site/Active-Active as far as can be seen. Raises
-    CommandExecutionError if the cluster's replicator does not answer.
+    Returns a list of texts, one a sign; empty if this is Multi-Site/Active-Active as far as can be seen.
+    Raises CommandExecutionError if the cluster's replicator does not answer.
 
     CLI Example:
 

@@ -1,0 +1,96 @@
+"""
+Assert that this replica has been filled from another host of its site, with ``tprovision``.
+
+.. code-block:: yaml
+
+    replica is provisioned:
+      tprovision.provisioned:
+        - name: east1
+        - run: 20260101-east
+        - method: xtrabackup
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+__virtualname__ = "tprovision"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def provisioned(name, run, method="xtrabackup", timeout=14400):
+    """
+    This replica was filled in this run and serves: its datasource and its replication service are ONLINE.
+
+    A job of the same run that still goes on is waited for, one that ended well is not repeated. Outside a run
+    nothing tells whether a replica's data are right, so another run fills it again.
+
+    name
+        Tungsten's name of the host to copy from.
+    run
+        Identifier of the run, 1 to 64 letters, digits and dashes.
+    method
+        ``xtrabackup``, ``mysqldump``, ``rsync`` or ``mysqlclone``.
+    timeout
+        Seconds for the copy; two more minutes each may pass until the datasource and the service are ONLINE.
+    """
+    ret = {"name": name, "result": False, "changes": {}, "comment": ""}
+    try:
+        job = __salt__["longjob.status"](__salt__["tprovision.job"](run))
+        if job["state"] == "done" and not __salt__["tprovision.replaced"](run, method):
+            job["state"] = "done in vain"
+        if job["state"] == "done" and not __salt__["tprovision.faults"]():
+            ret.update(result=True, comment=f"Filled from {name} in the run {run}, and ONLINE")
+            return ret
+        if __opts__["test"]:
+            ret.update(
+                result=None,
+                changes={"old": f"job {job['state']}", "new": f"filled from {name} by {method}"},
+                comment=_would(job["state"], name, method),
+            )
+            return ret
+        _provision(ret, job, name, run, method, timeout)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        ret.update(result=False, comment=f"{__grains__['id']}: {error}")
+    return ret
+
+
+def _would(state, source, method):
+    if state == "running":
+        return "The job of this run goes on and would be waited for"
+    if state == "done":
+        return "The job of this run is done; the datasource and its service would be brought online"
+    return f"This host's data would be replaced by those of {source}: tprovision -s {source} -m {method}"
+
+
+def _provision(ret, job, source, run, method, timeout):
+    node = __salt__["topology.node"]()
+    if job["state"] not in ("running", "done"):
+        job = __salt__["tprovision.start"](source, run, method, timeout)
+        ret["changes"]["data"] = {"old": "its own", "new": f"begun to be replaced by those of {source}"}
+    if job["state"] != "done":
+        # systemd ends it at the deadline; the rest is for it to die in
+        job = __salt__["longjob.wait"](job["name"], timeout + 120)
+        if not __salt__["tprovision.replaced"](run, method):
+            raise CommandExecutionError(
+                f"tprovision ended well but cannot have replaced the data, since MySQL was not "
+                f"restarted. End of {job['log_path']}:\n{job['log']}"
+            )
+        ret["changes"]["data"] = {"old": "its own", "new": f"filled from {source} by {method}"}
+    comments = [f"Filled from {source} in {job['seconds']} s, log {job['log_path']}"]
+    # outside AUTOMATIC the tool's own recovery ends OFFLINE
+    for function, args in (
+        ("cctrl.datasource_online", {"name": node["host"], "how": "recover", "timeout": 120}),
+        ("trepctl.online", {"name": node["service"], "which": "cluster", "timeout": 120}),
+    ):
+        done = __states__[function](**args)
+        if done["changes"]:
+            ret["changes"][function] = done["changes"]
+        comments.append(done["comment"])
+        if not done["result"]:
+            raise CommandExecutionError("; ".join(comments))
+    left = __salt__["tprovision.faults"]()
+    if left:
+        raise CommandExecutionError("; ".join([*comments, *left]))
+    ret.update(result=True, comment="; ".join(comments))
