@@ -16,7 +16,7 @@ __virtualname__ = "topology"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-UNIT = re.compile(r"[A-Za-z0-9@._-]{1,128}")
+UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,127}")
 DIRECTORY = re.compile(r"/[^\x00-\x1f]{1,1023}")
 
 SITE_DEFAULTS = {
@@ -158,12 +158,14 @@ def _order(order, sites, path, faults):
     _unknown(order, known, path, faults)
     order = {**ORDER_DEFAULTS, **order}
     for key in ("failed", "definitive"):
-        if order.get(key) is not None and order[key] not in sites:
-            faults.append(f"{path}:{key}: {order[key]!r} is not one of the sites {', '.join(sites)}")
+        if order.get(key) is not None and order[key] not in list(sites):
+            faults.append(f"{path}:{key}: {order[key]!r} is not one of the sites {', '.join(map(str, sites))}")
     if order.get("failed") is not None and order.get("failed") == order.get("definitive"):
         faults.append(f"{path}:definitive: {order['failed']!r} is the failed site; it cannot repair itself")
-    donor, definitive = order.get("donor"), sites.get(order.get("definitive"), {})
-    if donor is not None and donor not in definitive.get("nodes", {}):
+    donor = order.get("donor")
+    # Compared one by one: what stands there in pillar may be of any type, and not fit for a look-up.
+    definitive = next((site for name, site in sites.items() if name == order.get("definitive")), {})
+    if donor is not None and donor not in list(definitive.get("nodes", {})):
         faults.append(f"{path}:donor: {donor!r} is not a node of the definitive site {order.get('definitive')!r}")
     _choice("method", order["method"], f"{path}:method", faults)
     _choice("replica_method", order["replica_method"], f"{path}:replica_method", faults)

@@ -27,7 +27,10 @@ def __virtual__():
 
 def _exec(function, *args, **kwargs):
     """One of this extension's execution modules, on the master."""
-    return __salt__["salt.cmd"](function, *args, **kwargs)
+    answer = __salt__["salt.cmd"](function, *args, **kwargs)
+    if answer == f"'{function}' is not available.":
+        raise CommandExecutionError(f"{function} is not available on the master: salt-run saltutil.sync_all")
+    return answer
 
 
 def _tungsten():

@@ -133,7 +133,10 @@ def _look(topology, previous):
     faults = [f"{minion}: {fault}" for minion, fault in sorted(gathered["faults"].items())]
     if not faults:
         donor = topology["reprovision"].get("donor")
-        resumes = bool(previous) and previous["state"] != "done" and donor in (None, previous["donor"])
+        resumes = (
+            bool(previous) and previous["state"] != "done" and donor in (None, previous["donor"])
+            and previous["definitive"] == topology["reprovision"]["definitive"]
+        )
         if resumes:
             topology["reprovision"]["donor"] = previous["donor"]
         roles = __salt__["preflight.judge"](topology, gathered["answers"], resumes=resumes)
@@ -207,7 +210,11 @@ def step(name, nodes, sls, expect_minions, timeout=3600, one_by_one=False):
         return _answer(name, False, str(error))
     result, comments, changes = True, [], {}
     for group in [[minion] for minion in minions] if one_by_one else [minions] if minions else []:
-        applied = _apply(name, group, sls, run, timeout)
+        try:
+            applied = _apply(name, group, sls, run, timeout)
+        except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
+            applied = {"result": False, "changes": {},
+                       "comments": [f"{', '.join(group)}: {type(error).__name__}: {error}"]}
         comments.extend(applied["comments"])
         changes.update(applied["changes"])
         if applied["result"] is not True:
@@ -231,9 +238,17 @@ def _apply(name, minions, sls, run, timeout):
         queue=True, timeout=timeout,
     )
     returned = applied["changes"].get("ret", {})
+    # salt.state leaves out whoever succeeded without a change and only names it at the end of its comment.
+    unchanged = applied["comment"].partition(" No changes made to ")[2].removesuffix(".").split(", ")
     comments, changes, result = [], {}, applied["result"]
     for minion in minions:
         states = returned.get(minion)
+        if minion not in returned and minion in unchanged:
+            comments.append(f"{minion}: nothing to change")
+            continue
+        if minion not in returned and returned and applied["result"] is False:
+            # Beside a failure not even that; the silent ones are among the returned.
+            continue
         if not isinstance(states, dict):
             comments.append(f"{minion}: {states or applied['comment']}")
             result = False
@@ -297,7 +312,7 @@ def verified(name, timeout=300):
             [minion for nodes in run["nodes"].values() for minion in nodes.values()])
         if not compared["equal"]:
             raise CommandExecutionError(f"The data of the nodes differs: {compared['differing']}")
-    except CommandExecutionError as error:
+    except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
         _end(name, "failed", str(error))
         return _answer(name, False, f"{error}\n{_how_to_go_on(run, name)}")
     run["verified"] = {"heartbeats": seqnos, **{key: compared[key] for key in ("tables", "rows")}}
