@@ -66,10 +66,10 @@ def _would(state, source, method):
 
 def _provision(ret, job, source, run, method, timeout):
     node = __salt__["topology.node"]()
-    if job["state"] not in ("running", "done"):
-        job = __salt__["tprovision.start"](source, run, method, timeout)
-        ret["changes"]["data"] = {"old": "its own", "new": f"begun to be replaced by those of {source}"}
     if job["state"] != "done":
+        if job["state"] != "running":
+            job = __salt__["tprovision.start"](source, run, method, timeout)
+            ret["changes"]["data"] = {"old": "its own", "new": f"begun to be replaced by those of {source}"}
         # systemd ends it at the deadline; the rest is for it to die in
         job = __salt__["longjob.wait"](job["name"], timeout + 120)
         if not __salt__["tprovision.replaced"](run, method):
