@@ -3,6 +3,7 @@
 The state lies in one directory shared by all hosts, so that any tool can evaluate any other host's service.
 """
 
+import configparser
 import fcntl
 import json
 import os
@@ -48,6 +49,24 @@ def primary(site):
     return manager.get("primary") or load()["sites"][site]["primary"]
 
 
+def which(path):
+    """"cluster" or "cross_site", by the place from which a tool was started."""
+    real = os.path.realpath(path)
+    return next(which for which, home in HOMES.items() if real.startswith(f"{home}/"))
+
+
+def boot_mark():
+    """Differs after every boot of this host: when its init started (the kernel is shared by all hosts)."""
+    return Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def credentials():
+    """(user, password) of the account for SQL and replication."""
+    parser = configparser.ConfigParser()
+    parser.read(load()["mysql_defaults"])
+    return parser["client"]["user"], parser["client"]["password"]
+
+
 def delay(tool):
     """Stand for the start of a Java virtual machine."""
     time.sleep(float(load().get("delays", {}).get(tool, 0)))
@@ -61,24 +80,47 @@ def read_state(path):
         return {}
 
 
+def _adopt(path):
+    """What root makes must stay writable for the Tungsten user, under whom the tools run as a rule."""
+    if os.geteuid() == 0:
+        owner = shared().stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _folder(path):
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        _adopt(path)
+
+
 @contextmanager
-def locked(path):
-    """Hold the lock that belongs to a state file (a file beside it: the file itself is replaced)."""
+def locked(path, shared_lock=False, wait=True):
+    """Hold the lock that belongs to a state file (a file beside it: the file itself is replaced).
+
+    Yields whether the lock was got, which can only be False with ``wait=False``.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _folder(path.parent)
     with open(f"{path}.lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        _adopt(lock.name)
+        kind = fcntl.LOCK_SH if shared_lock else fcntl.LOCK_EX
+        try:
+            fcntl.flock(lock, kind if wait else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def write_state(path, value):
     """Replace a state file whole. The caller holds its lock if what it writes depends on what it read."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w") as file:
         json.dump(value, file, indent=1, sort_keys=True)
     os.chmod(name, 0o644)
+    _adopt(name)
     os.replace(name, path)
 
 
@@ -98,3 +140,4 @@ def record_call(tool, words, rc, seconds):
     path = shared("calls.jsonl")
     with locked(path), open(path, "a") as file:
         file.write(f"{line}\n")
+        _adopt(path)
