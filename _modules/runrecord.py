@@ -143,8 +143,12 @@ def claim_start(site, seconds):
     with (_folder(site) / "starting").open("a+") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         handle.seek(0)
-        claimed = handle.read().strip()
-        if claimed and 0 <= time.time() - float(claimed) < seconds:
+        try:
+            age = time.time() - float(handle.read())
+        except ValueError:
+            # Empty or damaged: nobody's claim.
+            age = seconds
+        if 0 <= age < seconds:
             return False
         handle.truncate(0)
         handle.write(str(time.time()))

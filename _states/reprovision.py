@@ -250,7 +250,7 @@ def _apply(name, minions, sls, run, timeout):
             # Beside a failure not even that; the silent ones are among the returned.
             continue
         if not isinstance(states, dict):
-            comments.append(f"{minion}: {states or applied['comment']}")
+            comments.append(f"{minion}: {states or f'gave no answer (salt {minion} test.ping)'}")
             result = False
             continue
         for state in sorted(states.values(), key=lambda item: item.get("__run_num__", 0)):
