@@ -203,7 +203,7 @@ class Service:
             "masterListenUri": f"thl://{self.host}:{THL_PORTS[self.which]}/",
             "maximumStoredSeqNo": str(stored if kept else -1),
             "minimumStoredSeqNo": str(first if kept and stored >= 0 else -1),
-            "offlineRequests": "NONE",
+            "offlineRequests": "Offline at heartbeat event" if entry.get("deferred") else "NONE",
             "pendingError": "NONE",
             "pendingErrorCode": "NONE",
             "pendingErrorEventId": "NONE",
@@ -260,6 +260,7 @@ class Service:
 
     def offline(self):
         """Offline already: only erases the error."""
+        # Keeps the position for a reset that finds no database.
         self._look()
         with self._operation():
             was = self.entry
@@ -267,7 +268,7 @@ class Service:
                 self._quietly(self._stop)
                 if self.role == "slave":
                     self._change(settling=time.time() + SETTLING)
-            self._change(intent="OFFLINE", error=None, fresh=None)
+            self._change(intent="OFFLINE", error=None, fresh=None, deferred=None)
 
     def _stop(self):
         if self.role == "slave":
@@ -312,6 +313,13 @@ class Service:
                        "Heartbeat operation failed due to SQL error: Could not connect: Connection refused")
             raise Refused("Heartbeat operation failed: State transition failed causing emergency recovery:"
                           " state=ONLINE transition=HEARTBEAT event=InsertHeartbeatEvent") from None
+
+        if self.entry.get("deferred"):
+            self.offline()
+
+    def offline_at_heartbeat(self):
+        """Go offline at the next heartbeat."""
+        self._change(deferred=True)
 
     def load(self):
         self._change(loaded=True, error=None, intent="OFFLINE")
