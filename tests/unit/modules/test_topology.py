@@ -1,0 +1,279 @@
+"""topology: the faults with their paths, the defaults, the schema for editors, and the project's own pillar."""
+
+import copy
+import json
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from salt.exceptions import CommandExecutionError
+
+from tests.support.loader import ROOT, load
+
+topology = load("_modules", "topology")
+SCHEMA = json.loads((ROOT / "pillar" / "tungsten.schema.json").read_text())
+
+GOOD = {
+    "sites": {
+        "east": {"service": "alpha", "nodes": ["east1", "east2", "east3"]},
+        "west": {"nodes": {"west1": "w1.example.net", "west2": "w2.example.net"}},
+    },
+    "reprovision": {"failed": "east", "definitive": "west", "donor": "west2"},
+}
+
+
+def changed(path, value):
+    """GOOD with one value replaced, or removed if the value is DELETE."""
+    tungsten = copy.deepcopy(GOOD)
+    where = tungsten
+    *parents, last = path.split(":")
+    for key in parents:
+        where = where.setdefault(key, {})
+    if value is DELETE:
+        del where[last]
+    else:
+        where[last] = value
+    return tungsten
+
+
+DELETE = object()
+
+GOOD_CASES = [
+    ("reprovision", DELETE),
+    ("reprovision", {}),
+    ("reprovision:donor", DELETE),
+    ("reprovision:insist", True),
+    ("reprovision:replica_method", "mysqlclone"),
+    ("sites:east:on_drift", "reprovision"),
+    ("sites:east:cluster_home", "/opt/tungsten 7"),
+    ("sites:east:user", "_tung-sten1"),
+    ("sites:east:mysql", {"unit": "mysql@east"}),
+    ("sites:east:mysql", {"defaults_file": "/etc/my.cnf"}),
+    ("sites:north", {"nodes": ["north1"]}),
+]
+# The path of the pillar value, its bad value, the fault's path.
+BAD_CASES = [
+    ("sites", DELETE, "tungsten:sites"),
+    ("sites", {}, "tungsten:sites"),
+    ("sites", ["east", "west"], "tungsten:sites"),
+    ("sites:west", DELETE, "tungsten:sites"),
+    ("site", {}, "tungsten:site"),
+    ("sites:east", None, "tungsten:sites:east"),
+    ("sites:no rth", {"nodes": ["north1"]}, "tungsten:sites:no rth"),
+    ("sites:north\n", {"nodes": ["north1"]}, "tungsten:sites:north\n"),
+    ("sites:north.de", {"nodes": ["north1"]}, "tungsten:sites:north.de"),
+    ("sites:east:nodes", DELETE, "tungsten:sites:east:nodes"),
+    ("sites:east:nodes", [], "tungsten:sites:east:nodes"),
+    ("sites:east:nodes", {}, "tungsten:sites:east:nodes"),
+    ("sites:east:nodes", "east1", "tungsten:sites:east:nodes"),
+    ("sites:east:nodes", ["east1", "east1"], "tungsten:sites:east:nodes"),
+    ("sites:east:nodes", ["east1;reboot"], "tungsten:sites:east:nodes:east1;reboot"),
+    ("sites:east:nodes", ["-east1"], "tungsten:sites:east:nodes:-east1"),
+    ("sites:east:nodes", ["east1\n"], "tungsten:sites:east:nodes:east1\n"),
+    ("sites:east:nodes", ["*"], "tungsten:sites:east:nodes:*"),
+    ("sites:east:nodes", ["e" * 256], "tungsten:sites:east:nodes:" + "e" * 256),
+    ("sites:east:nodes", [1], "tungsten:sites:east:nodes:1"),
+    ("sites:east:nodes", {"east1": None}, "tungsten:sites:east:nodes:east1"),
+    ("sites:east:nodes", {"east1": "a b"}, "tungsten:sites:east:nodes:east1"),
+    ("sites:east:nodos", ["east1"], "tungsten:sites:east:nodos"),
+    ("sites:east:service", "", "tungsten:sites:east:service"),
+    ("sites:east:service", "east west", "tungsten:sites:east:service"),
+    ("sites:east:service", 1, "tungsten:sites:east:service"),
+    ("sites:east:user", "root;id", "tungsten:sites:east:user"),
+    ("sites:east:user", None, "tungsten:sites:east:user"),
+    ("sites:east:cluster_home", "opt/continuent", "tungsten:sites:east:cluster_home"),
+    ("sites:east:cluster_home", "/opt/../etc", "tungsten:sites:east:cluster_home"),
+    ("sites:east:cross_site_home", "/opt/\nx", "tungsten:sites:east:cross_site_home"),
+    ("sites:east:cross_site_home", "/", "tungsten:sites:east:cross_site_home"),
+    ("sites:east:mysql", None, "tungsten:sites:east:mysql"),
+    ("sites:east:mysql", {"port": 3306}, "tungsten:sites:east:mysql:port"),
+    ("sites:east:mysql", {"unit": "mysql; reboot"}, "tungsten:sites:east:mysql:unit"),
+    ("sites:east:mysql", {"unit": "--no-block"}, "tungsten:sites:east:mysql:unit"),
+    ("sites:east:mysql", {"defaults_file": "my.cnf"}, "tungsten:sites:east:mysql:defaults_file"),
+    ("sites:east:on_drift", "panic", "tungsten:sites:east:on_drift"),
+    ("sites:east:on_drift", ["plan"], "tungsten:sites:east:on_drift"),
+    ("reprovision", ["east"], "tungsten:reprovision"),
+    ("reprovision:definitve", "west", "tungsten:reprovision:definitve"),
+    ("reprovision:failed", ["east"], "tungsten:reprovision:failed"),
+    ("reprovision:definitive", {"west": 1}, "tungsten:reprovision:definitive"),
+    ("reprovision:donor", ["west2"], "tungsten:reprovision:donor"),
+    ("reprovision:method", "scp", "tungsten:reprovision:method"),
+    ("reprovision:replica_method", "rm", "tungsten:reprovision:replica_method"),
+    ("reprovision:insist", "yes", "tungsten:reprovision:insist"),
+]
+# What one value says of another is beyond a schema.
+BAD_TOGETHER = [
+    ("sites:east:service", "west", "tungsten:sites:west:service"),
+    ("sites:east:nodes", ["west1"], "tungsten:sites:west:nodes"),
+    ("sites:east:nodes", {"east1": "w1.example.net"}, "tungsten:sites:west:nodes"),
+    ("sites:east:nodes", {"east1": "same", "east2": "same"}, "tungsten:sites:east:nodes"),
+    ("reprovision:failed", "south", "tungsten:reprovision:failed"),
+    ("reprovision:definitive", "east", "tungsten:reprovision:definitive"),
+    ("reprovision:donor", "east1", "tungsten:reprovision:donor"),
+    ("reprovision:definitive", DELETE, "tungsten:reprovision:donor"),
+]
+
+
+@pytest.fixture
+def configure_loader_modules():
+    return {topology: {"__pillar__": {"tungsten": copy.deepcopy(GOOD)}, "__grains__": {"id": "w2.example.net"}}}
+
+
+def agrees(tungsten):
+    return jsonschema.Draft202012Validator(SCHEMA).is_valid(tungsten)
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("path, value", GOOD_CASES)
+def test_good(path, value):
+    tungsten = changed(path, value)
+    assert topology.validate(tungsten)["faults"] == []
+    assert agrees(tungsten)
+
+
+@pytest.mark.parametrize("path, value, fault", BAD_CASES)
+def test_bad(path, value, fault):
+    tungsten = changed(path, value)
+    faults = topology.validate(tungsten)["faults"]
+    assert any(text.startswith(f"{fault}: ") for text in faults), faults
+    assert not agrees(tungsten)
+
+
+@pytest.mark.parametrize("path, value, fault", BAD_TOGETHER)
+def test_bad_together(path, value, fault):
+    faults = topology.validate(changed(path, value))["faults"]
+    assert any(text.startswith(f"{fault}: ") for text in faults), faults
+
+
+@pytest.mark.parametrize("tungsten", [None, [], "east", 3])
+def test_no_dictionary_at_all(tungsten):
+    assert topology.validate(tungsten)["topology"] == {}
+    assert not agrees(tungsten)
+
+
+def test_all_faults_are_named_at_once():
+    tungsten = changed("sites:east:user", "Root!")
+    tungsten["sites"]["west"]["on_drift"] = "never"
+    tungsten["reprovision"]["donor"] = "west9"
+    assert len(topology.validate(tungsten)["faults"]) == 3
+
+
+def test_sites_with_numbers_for_names_are_faults():
+    tungsten = {"sites": {1: {"nodes": ["a"]}, 2: {"nodes": ["b"]}}, "reprovision": {"failed": "x", "definitive": 2}}
+    faults = topology.validate(tungsten)["faults"]
+    assert "tungsten:reprovision:failed: 'x' is not one of the sites 1, 2" in faults
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+# No deadline: it is about tracebacks, not time.
+@settings(max_examples=150, deadline=None)
+@given(value=anything, path=st.sampled_from(sorted({case[0] for case in BAD_CASES})))
+def test_any_value_is_judged_without_a_traceback(value, path):
+    assert isinstance(topology.validate(changed(path, value))["faults"], list)
+
+
+def test_defaults():
+    checked = topology.validate({"sites": {"east": {"nodes": ["e1"]}, "west": {"nodes": ["w1"]}}})
+    assert checked["topology"]["sites"]["east"] == {
+        "service": "east", "nodes": {"e1": "e1"}, "cluster_home": "/opt/continuent",
+        "cross_site_home": "/opt/replicator", "user": "tungsten", "on_drift": "plan",
+        "mysql": {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"},
+    }
+    assert checked["topology"]["reprovision"] == {"method": "rsync", "replica_method": "xtrabackup", "insist": False}
+
+
+def test_validate_leaves_the_pillar_alone():
+    tungsten = copy.deepcopy(GOOD)
+    topology.validate(tungsten)
+    topology.merge(tungsten, {"failed": "west", "definitive": "east"})
+    assert tungsten == GOOD
+
+
+def test_node_of_this_minion():
+    assert topology.node() == {
+        "site": "west", "service": "west", "host": "west2", "minion": "w2.example.net",
+        "cluster_home": "/opt/continuent", "cross_site_home": "/opt/replicator", "user": "tungsten",
+        "mysql": {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"}, "other_services": ["alpha"],
+    }
+
+
+def test_a_host_name_is_not_a_minion_id():
+    topology.__grains__["id"] = "west2"
+    with pytest.raises(CommandExecutionError, match="minion west2 is a node of none of east, west"):
+        topology.node()
+
+
+def test_get_lists_every_fault():
+    topology.__pillar__["tungsten"]["sites"]["east"]["user"] = "A"
+    topology.__pillar__["tungsten"]["sites"]["west"]["user"] = "B"
+    with pytest.raises(CommandExecutionError, match=r"(?s)sites:east:user.*sites:west:user"):
+        topology.get()
+
+
+class TestMerge:
+    def order(self, order):
+        return topology.merge(copy.deepcopy(GOOD), order)["reprovision"]
+
+    @pytest.mark.parametrize("order", [None, {}, {"failed": "east"}, {"failed": "east", "definitive": "west"}])
+    def test_the_standing_donor_stays_with_its_pair(self, order):
+        assert self.order(order)["donor"] == "west2"
+
+    def test_the_standing_donor_goes_when_the_pair_changes(self):
+        order = self.order({"failed": "west", "definitive": "east"})
+        assert order["failed"] == "west" and "donor" not in order
+
+    def test_the_order_wins(self):
+        assert self.order({"donor": "west1", "insist": True})["donor"] == "west1"
+
+    @pytest.mark.parametrize(
+        "order, words",
+        [
+            ({"failed": "south"}, "tungsten:reprovision:failed: 'south' is not one of the sites east, west"),
+            ({"failed": "west"}, "cannot repair itself"),
+            ({"donor": "east1"}, "'east1' is not a node of the definitive site 'west'"),
+            ({"definitve": "west"}, "tungsten:reprovision:definitve: no such key"),
+            (["east"], "must be a dictionary"),
+            ("east", "must be a dictionary"),
+        ],
+    )
+    def test_bad_orders(self, order, words):
+        with pytest.raises(CommandExecutionError, match=words):
+            self.order(order)
+
+    def test_nobody_decided(self):
+        with pytest.raises(CommandExecutionError, match=r"(?s)reprovision:failed: is missing.*definitive: is missing"):
+            topology.merge({"sites": GOOD["sites"]}, None)
+
+    @pytest.mark.parametrize("tungsten", [None, [], {"sites": GOOD["sites"], "reprovision": "east"}])
+    def test_bad_pillar(self, tungsten):
+        with pytest.raises(CommandExecutionError, match="must"):
+            topology.merge(tungsten, {})
+
+
+def merged(into, more):
+    for key, value in more.items():
+        into[key] = merged(into.get(key, {}), value) if isinstance(value, dict) else value
+    return into
+
+
+def test_the_projects_own_pillar():
+    folder = ROOT / "pillar"
+    top = yaml.safe_load((folder / "top.sls").read_text())
+    assert "tungsten" in top["base"]["*_master"], "the orchestration has the pillar of <master id>_master"
+    tungsten = {}
+    for name in yaml.safe_load((folder / "tungsten" / "init.sls").read_text())["include"]:
+        merged(tungsten, yaml.safe_load((folder / f"{name.replace('.', '/')}.sls").read_text()))
+    checked = topology.merge(tungsten["tungsten"], None)
+    assert checked["reprovision"]["failed"] == "east"
+    assert agrees(tungsten["tungsten"])

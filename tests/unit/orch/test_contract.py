@@ -1,0 +1,287 @@
+"""
+What the rendered orchestration promises. Salt swallows unknown options in silence and counts silent minions as
+successes, so each step's keys are held against a list, and the manual's order against the manual's.
+"""
+
+import inspect
+import itertools
+import json
+import re
+
+import pytest
+import salt.config
+import salt.loader
+import yaml
+from salt.template import compile_template
+
+from tests.support.loader import ROOT, load
+
+ORCHESTRATION = ROOT / "orch" / "reprovision.sls"
+NODE_FILES = sorted((ROOT / "orch" / "node").glob("*.sls"))
+SLS_FILES = [ORCHESTRATION, *NODE_FILES, ROOT / "reactor" / "drift.sls"]
+ALLOWED = {
+    "preflight": {"failhard"},
+    "step": {"nodes", "sls", "expect_minions", "one_by_one", "timeout", "failhard", "require"},
+    "verified": {"timeout", "failhard", "require"},
+    "complete": {"failhard", "require"},
+}
+REQUISITES = {"require", "failhard"}
+# Step 9 is not needed, rsync writes as root.
+MANUAL = [f"{number:02}" for number in range(1, 21) if number != 9]
+RUN = {
+    "run": "20260101T000000-7", "failed": "east", "definitive": "west", "primary": "east1", "donor": "west3",
+    "method": "rsync", "replica_method": "xtrabackup",
+}
+SITES = {"east": {"nodes": ["east1", "east2"]}, "west": {"nodes": ["west1", "west3"]}}
+NAMED = {**SITES, "east": {**SITES["east"], "service": "alpha"}}
+# Which host, service and policy each SLS is about, given RUN and NAMED.
+NAMES = {
+    "data_copied": {"east1"},
+    "donor_given_back": {"west3"},
+    "donor_shunned": {"west3"},
+    "failed_service_forgotten": {"alpha"},
+    "own_service_reset": {"alpha"},
+    "policy_automatic": {"AUTOMATIC"},
+    "policy_maintenance": {"MAINTENANCE"},
+    "primary_shunned": {"east1"},
+    "primary_welcomed": {"east1"},
+    "replica_provisioned": {"east1"},
+}
+
+
+@pytest.fixture(scope="module")
+def render(tmp_path_factory):
+    """Salt's own renderers, with nothing of this machine's configuration."""
+    scratch = str(tmp_path_factory.mktemp("salt"))
+    base = {
+        **salt.config.DEFAULT_MINION_OPTS, "cachedir": scratch, "root_dir": scratch, "extension_modules": scratch,
+        "file_client": "local", "file_roots": {"base": [str(ROOT)]}, "id": "vm_master", "grains": {}, "conf_file": "",
+    }
+
+    def render(path, pillar=None, **context):
+        # No execution functions are given: a template that calls one does not render.
+        renderers = salt.loader.render({**base, "pillar": pillar or {}}, {})
+        return compile_template(str(path), renderers, "jinja|yaml", [], [], sls=path.stem, **context)
+
+    return render
+
+
+@pytest.fixture(scope="module")
+def steps(render):
+    """[(id, function, {key: value})] in the order of the file."""
+    return list(chunks(render(ORCHESTRATION)))
+
+
+def chunks(rendered):
+    for name, states in rendered.items():
+        for function, arguments in states.items():
+            merged = {}
+            for argument in arguments:
+                assert len(argument) == 1 and not set(argument) & set(merged), f"{name}: {argument}"
+                merged.update(argument)
+            yield name, function, merged
+
+
+def applied(steps):
+    return [(name, arguments) for name, function, arguments in steps if function == "reprovision.step"]
+
+
+class TestOrchestration:
+    def test_only_its_own_steps_with_known_keys(self, steps):
+        for name, function, arguments in steps:
+            module, _, what = function.partition(".")
+            assert module == "reprovision" and what in ALLOWED, name
+            assert set(arguments) <= ALLOWED[what], name
+
+    def test_the_allowed_keys_are_those_of_the_functions(self):
+        module = load("_states", "reprovision")
+        for what, keys in ALLOWED.items():
+            parameters = set(inspect.signature(getattr(module, what)).parameters)
+            assert keys - REQUISITES == parameters - {"name"}, what
+
+    def test_the_first_failure_stops_the_run(self, steps):
+        assert [name for name, _, arguments in steps if arguments.get("failhard") is not True] == []
+
+    def test_each_requires_exactly_the_one_before(self, steps):
+        assert "require" not in steps[0][2]
+        for (before, _, _), (name, _, arguments) in itertools.pairwise(steps):
+            assert arguments["require"] == [{"reprovision": before}], name
+
+    def test_every_application_expects_its_nodes(self, steps):
+        assert [name for name, arguments in applied(steps) if arguments.get("expect_minions") is not True] == []
+
+    def test_every_application_is_to_a_role_and_an_sls(self, steps):
+        roles = load("_states", "reprovision").ROLES
+        for name, arguments in applied(steps):
+            assert arguments["nodes"] in roles, name
+            assert arguments["sls"].startswith("orch.node."), name
+            assert (ROOT / (arguments["sls"].replace(".", "/") + ".sls")).is_file(), name
+
+    def test_no_sls_lies_about_unused(self, steps):
+        assert {arguments["sls"].rpartition(".")[2] for _, arguments in applied(steps)} == {
+            path.stem for path in NODE_FILES}
+
+    def test_the_manuals_order(self, steps):
+        assert [name[:2] for name, _ in applied(steps)] == MANUAL
+
+    @pytest.mark.parametrize(
+        "number, nodes, sls",
+        [
+            ("01", "failed primary", "policy_maintenance"),
+            ("02", "failed primary", "routers_offline"),
+            ("03", "other sites", "failed_service_forgotten"),
+            ("04", "failed site", "cross_site_offline"),
+            ("05", "failed primary", "primary_shunned"),
+            ("06", "donor", "donor_shunned"),
+            ("07", "failed primary and donor", "mysqld_stopped"),
+            ("08", "failed primary", "data_emptied"),
+            ("10", "donor", "data_copied"),
+            ("11", "donor", "donor_given_back"),
+            ("12", "failed primary", "data_owned"),
+            ("13", "failed primary", "mysqld_running"),
+            ("14", "failed primary", "own_service_reset"),
+            ("15", "failed primary", "primary_welcomed"),
+            ("16", "failed replicas", "replica_provisioned"),
+            ("17", "failed site", "cross_site_online"),
+            ("18", "other sites", "cross_site_online"),
+            ("19", "failed primary", "routers_online"),
+            ("20", "failed primary", "policy_automatic"),
+        ],
+    )
+    def test_what_is_done_where(self, steps, number, nodes, sls):
+        ((_, arguments),) = [step for step in applied(steps) if step[0].startswith(f"{number} ")]
+        assert (arguments["nodes"], arguments["sls"]) == (nodes, f"orch.node.{sls}")
+
+    def test_one_target_at_a_time_is_provisioned(self, steps):
+        assert [name[:2] for name, arguments in applied(steps) if arguments.get("one_by_one") is True] == ["16"]
+
+    def test_begins_with_the_preflight_and_ends_with_the_proof(self, steps):
+        functions = [function for _, function, _ in steps]
+        assert functions[0] == "reprovision.preflight" and functions[-1] == "reprovision.complete"
+        assert functions.count("reprovision.preflight") == functions.count("reprovision.complete") == 1
+
+    def test_verified_before_traffic_comes_back(self, steps):
+        order = [arguments.get("sls", function) for _, function, arguments in steps]
+        assert order.count("reprovision.verified") == 1
+        assert order.index("reprovision.verified") < order.index("orch.node.routers_online")
+        assert order.index("orch.node.cross_site_online") < order.index("reprovision.verified")
+
+    def test_pillar_changes_nothing(self, render):
+        assert render(ORCHESTRATION, pillar={"tungsten": {"sites": SITES}, "reprovision": RUN}) == render(ORCHESTRATION)
+
+
+@pytest.mark.parametrize("path", [ORCHESTRATION, *NODE_FILES], ids=lambda path: path.stem)
+def test_options_that_lose_nodes(path):
+    """What silently leaves nodes out, runs beside something else, or is broken in Salt."""
+    words = r"\b(batch|subset|allow_fail|fail_minions|concurrent|parallel|parallel_runners|salt\.runner|salt\.wheel)\b"
+    assert re.findall(words, path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", SLS_FILES, ids=lambda path: path.stem)
+def test_templates_call_nothing(path):
+    """Jinja runs before the first step and in test mode too."""
+    source = path.read_text()
+    code = re.sub(r"\{#.*?#\}|^\s*#.*?$", "", source, flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"salt\s*\[|salt\s*\.|\bimport\b|\binclude\b", code) == []
+
+
+class TestNodeFiles:
+    @pytest.mark.parametrize("sites", [SITES, NAMED], ids=["service named as the site", "service named otherwise"])
+    @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
+    def test_the_states_exist_and_take_what_they_are_given(self, render, path, sites):
+        for name, function, arguments in chunks(render(path, pillar=self.pillar(sites))):
+            module, _, what = function.partition(".")
+            state = getattr(load("_states", module), what)
+            arguments.pop("require", None)
+            inspect.signature(state).bind(**{"name": name, **arguments})
+
+    @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
+    def test_states_follow_each_other(self, render, path):
+        before = None
+        for name, function, arguments in chunks(render(path, pillar=self.pillar(SITES))):
+            if before:
+                assert arguments["require"] == [before], name
+            before = {function.partition(".")[0]: name}
+
+    @pytest.mark.parametrize("stem", sorted(NAMES))
+    def test_what_they_are_about(self, render, stem):
+        rendered = chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=self.pillar(NAMED)))
+        assert {arguments["name"] for _, _, arguments in rendered if "name" in arguments} == NAMES[stem]
+
+    def test_no_host_or_service_without_this_table(self, render):
+        for path in NODE_FILES:
+            named = [name for name, _, arguments in chunks(render(path, pillar=self.pillar(NAMED))) if "name" in arguments]
+            assert bool(named) == (path.stem in NAMES), path.stem
+
+    @pytest.mark.parametrize("stem, which", [("own_service_reset", "cluster"), ("failed_service_forgotten", "cross_site")])
+    def test_a_reset_is_of_the_failed_sites_service_alone(self, render, stem, which):
+        rendered = chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=self.pillar(SITES)))
+        resets = [arguments for _, function, arguments in rendered if function == "trepctl.reset"]
+        assert [(arguments["name"], arguments["which"]) for arguments in resets] == [("east", which)]
+
+    def test_no_other_file_resets(self):
+        assert {path.stem for path in NODE_FILES if "trepctl.reset" in path.read_text()} == {
+            "own_service_reset", "failed_service_forgotten"}
+
+    def test_the_guards_get_the_site_and_the_donor(self, render):
+        ((_, _, emptied),) = chunks(render(ROOT / "orch/node/data_emptied.sls", pillar=self.pillar(NAMED)))
+        assert emptied == {"site": "east", "donor": "west3"}
+        ((_, _, copied),) = chunks(render(ROOT / "orch/node/data_copied.sls", pillar=self.pillar(NAMED)))
+        assert copied == {"name": "east1", "site": "east", "run": RUN["run"]}
+
+    @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
+    def test_odd_values_stay_values(self, render, path):
+        """What comes from pillar is quoted as data: it can neither add a state nor an argument."""
+        odd = 'x"\n    - force: True\nother:\n  cmd.run: []\n#'
+        shape = [(name, function, set(arguments)) for name, function, arguments in
+                 chunks(render(path, pillar=self.pillar(NAMED)))]
+        site = {**NAMED["east"], "service": odd}
+        pillar = {"tungsten": {"sites": {"east": site}}, "reprovision_run": {**dict.fromkeys(RUN, odd), "failed": "east"}}
+        assert shape == [(name, function, set(arguments)) for name, function, arguments in
+                         chunks(render(path, pillar=pillar))]
+
+    @staticmethod
+    def pillar(sites):
+        return {"tungsten": {"sites": sites}, "reprovision_run": RUN}
+
+
+class TestReactor:
+    PATH = ROOT / "reactor" / "drift.sls"
+
+    @pytest.mark.parametrize(
+        "site", ["east", "", "a/b", 'x"\n  local.cmd.run:\n', "{{ 1 + 1 }}", "{% raw %}", "$(id)", "ü", "x" * 1_000_000],
+        ids=lambda value: repr(value)[:20])
+    def test_a_tag_is_data(self, render, site):
+        rendered = render(self.PATH, tag=f"tungsten/drift/{site}", data={"id": "east1", "failed": "west", "site": "west"})
+        assert plain(rendered) == {
+            "look at the site": {"runner.reprovision.drift": [{"args": [{"site": site}, {"reporter": "east1"}]}]}}
+
+    @pytest.mark.parametrize("data", [{}, {"id": None}, {"id": 'x"\n'}, {"id": ["a"]}, {"id": {"a": "}}"}}], ids=repr)
+    def test_an_event_is_data(self, render, data):
+        rendered = plain(render(self.PATH, tag="tungsten/drift/east", data=data))
+        (reaction,) = rendered["look at the site"]["runner.reprovision.drift"]
+        assert reaction["args"] == [{"site": "east"}, {"reporter": str(data.get("id", ""))}]
+
+    def test_the_arguments_are_those_of_the_runner(self, render):
+        rendered = plain(render(self.PATH, tag="tungsten/drift/east", data={}))
+        ((function, (reaction,)),) = rendered["look at the site"].items()
+        runner = load("_runners", "reprovision")
+        assert function == f"runner.{runner.__virtualname__}.drift"
+        inspect.signature(runner.drift).bind(**{key: value for item in reaction["args"] for key, value in item.items()})
+
+    def test_the_masters_configuration(self):
+        configuration = yaml.safe_load((ROOT / "reactor" / "master.d" / "reprovision.conf").read_text())
+        assert configuration == {"reactor": [{"tungsten/drift/*": ["salt://reactor/drift.sls"]}]}
+
+
+def plain(rendered):
+    return json.loads(json.dumps(rendered))
+
+
+def test_minions_may_not_call_runners():
+    """With peer_run, or peer, root on any minion could start a run."""
+    folders = ["docs", "orch", "pillar", "reactor", "tests/lab"]
+    files = [ROOT / "README.md", *(path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())]
+    assert len(files) > 25
+    texts = {path: path.read_text(errors="replace") for path in files if path.suffix != ".pyc"}
+    assert [path for path, text in texts.items() if re.search(r"\bpeer_run\b|\bpeer[\"']?\s*:", text)] == []
