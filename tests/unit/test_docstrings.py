@@ -14,7 +14,8 @@ def public(folder, name):
     """The functions that Salt's loader would offer."""
     module = load(folder, name)
     return {
-        key: value for key, value in vars(module).items()
+        key: value
+        for key, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_")
     }
 
@@ -40,7 +41,8 @@ def test_module(folder, name):
 def test_imports_nothing_that_salt_would_offer_as_a_function(folder, name):
     module = load(folder, name)
     strangers = [
-        key for key, value in vars(module).items()
+        key
+        for key, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ != module.__name__ and not key.startswith("_")
     ]
     assert strangers == []

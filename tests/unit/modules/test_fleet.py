@@ -30,10 +30,15 @@ def test_only_on_the_master():
 def test_asks_a_list_and_expects_them_all(cmd):
     cmd.return_value = {"east1": {"ret": 1}, "east2": {"ret": None}}
     assert fleet.ask(["east1", "east2"], "trepctl.position", kwarg={"which": "cluster"}, timeout=7) == {
-        "east1": 1, "east2": None,
+        "east1": 1,
+        "east2": None,
     }
     cmd.assert_called_once_with(
-        ["east1", "east2"], "trepctl.position", timeout=7, tgt_type="list", kwarg={"which": "cluster"},
+        ["east1", "east2"],
+        "trepctl.position",
+        timeout=7,
+        tgt_type="list",
+        kwarg={"which": "cluster"},
         expect_minions=True,
     )
 

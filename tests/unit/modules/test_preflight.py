@@ -16,15 +16,22 @@ trepctl = load("_modules", "trepctl")
 cctrl = load("_modules", "cctrl")
 
 TUNGSTEN = {
-    "sites": {"east": {"nodes": {"east1": "m-east1", "east2": "m-east2"}}, "west": {"nodes": ["west1", "west2", "west3"]}},
+    "sites": {
+        "east": {"nodes": {"east1": "m-east1", "east2": "m-east2"}},
+        "west": {"nodes": ["west1", "west2", "west3"]},
+    },
     "reprovision": {"failed": "east", "definitive": "west"},
 }
 
 
 def datasource(role, **more):
     return {
-        "role": role, "state": "ONLINE", "latency": 0.5, "dataserver": "ONLINE",
-        "replicator": {"role": role, "state": "ONLINE"}, **more,
+        "role": role,
+        "state": "ONLINE",
+        "latency": 0.5,
+        "dataserver": "ONLINE",
+        "replicator": {"role": role, "state": "ONLINE"},
+        **more,
     }
 
 
@@ -43,13 +50,18 @@ def facts(topology):
             found[minion] = {
                 "node": {"site": site, "service": site, "host": host, "other_services": [other]},
                 "cctrl": {
-                    "service": site, "composite": False,
+                    "service": site,
+                    "composite": False,
                     "datasources": {
                         name: datasource("master" if name == f"{site}1" else "slave") for name in hosts
                     },
                 },
-                "cluster": {site: {"state": "ONLINE"}}, "cross_site": {other: {"state": "ONLINE"}},
-                "composite": [], "mysql": True, "locations": {}, "faults": [],
+                "cluster": {site: {"state": "ONLINE"}},
+                "cross_site": {other: {"state": "ONLINE"}},
+                "composite": [],
+                "mysql": True,
+                "locations": {},
+                "faults": [],
             }
     return found
 
@@ -66,7 +78,9 @@ class TestJudge:
     def test_all_is_well(self, topology, facts):
         west(facts)["west3"]["latency"] = 0.1
         assert preflight.judge(topology, facts) == {
-            "faults": [], "primaries": {"east": "east1", "west": "west1"}, "donor": "west3",
+            "faults": [],
+            "primaries": {"east": "east1", "west": "west1"},
+            "donor": "west3",
         }
 
     def test_it_is_pure(self, topology, facts):
@@ -127,7 +141,8 @@ class TestJudge:
         shown["east1"]["role"], shown["east2"]["role"] = "slave", "master"
         judged = preflight.judge(topology, facts)
         assert judged["faults"] == [
-            "east: its nodes do not agree which is the primary: {'east1': ['east1'], 'east2': ['east2']}"]
+            "east: its nodes do not agree which is the primary: {'east1': ['east1'], 'east2': ['east2']}"
+        ]
         assert "east" not in judged["primaries"]
 
     @pytest.mark.parametrize("role, number", [("slave", 0), ("master", 2)])
@@ -136,12 +151,14 @@ class TestJudge:
             for source in facts[minion]["cctrl"]["datasources"].values():
                 source["role"] = role
         assert preflight.judge(topology, facts)["faults"] == [
-            f"east: cctrl shows {number} primaries, there must be exactly one"]
+            f"east: cctrl shows {number} primaries, there must be exactly one"
+        ]
 
     def test_a_service_of_another_name(self, topology, facts):
         facts["m-east1"]["cctrl"]["service"] = "paris"
         assert preflight.judge(topology, facts)["faults"] == [
-            "m-east1: cctrl says service paris, the pillar says east"]
+            "m-east1: cctrl says service paris, the pillar says east"
+        ]
 
     @pytest.mark.parametrize("hosts", [["east1"], ["east1", "east2", "east3"]])
     def test_hosts_that_the_pillar_does_not_know_or_knows_alone(self, topology, facts, hosts):
@@ -149,7 +166,9 @@ class TestJudge:
         for minion in ("m-east1", "m-east2"):
             facts[minion]["cctrl"]["datasources"] = sources
         faults = preflight.judge(topology, facts)["faults"]
-        assert len(faults) == 2 and all("the pillar's nodes of east are east1, east2" in fault for fault in faults)
+        assert len(faults) == 2 and all(
+            "the pillar's nodes of east are east1, east2" in fault for fault in faults
+        )
 
     @pytest.mark.parametrize(
         "which, services, words",
@@ -157,7 +176,11 @@ class TestJudge:
             ("cluster", {}, "its cluster replicator runs no service, the pillar says east"),
             ("cluster", {"east": {}, "b": {}}, "its cluster replicator runs b, east, the pillar says east"),
             ("cross_site", {}, "its cross-site replicator has no service west"),
-            ("cross_site", {"west": {}, "old": {}}, "its cross-site replicator runs old, which the pillar does not know"),
+            (
+                "cross_site",
+                {"west": {}, "old": {}},
+                "its cross-site replicator runs old, which the pillar does not know",
+            ),
         ],
     )
     def test_services(self, topology, facts, which, services, words):
@@ -209,14 +232,21 @@ class TestFacts:
         assert found["faults"] == []
         del found["faults"]
         assert found == {
-            "node": "topology.node", "cctrl": "cctrl.ls", "cluster": "trepctl.services",
-            "cross_site": "trepctl.services", "composite": "trepctl.composite_signs", "mysql": "mysqld.ping",
+            "node": "topology.node",
+            "cctrl": "cctrl.ls",
+            "cluster": "trepctl.services",
+            "cross_site": "trepctl.services",
+            "composite": "trepctl.composite_signs",
+            "mysql": "mysqld.ping",
             "locations": "datadir.check",
         }
 
     def test_both_replicators_are_asked(self, functions):
         preflight.facts()
-        assert [call.args for call in functions["trepctl.services"].call_args_list] == [("cluster",), ("cross_site",)]
+        assert [call.args for call in functions["trepctl.services"].call_args_list] == [
+            ("cluster",),
+            ("cross_site",),
+        ]
 
     def test_every_fault_is_told(self, functions):
         functions["cctrl.ls"].side_effect = CommandExecutionError("cctrl says no")
@@ -228,7 +258,8 @@ class TestFacts:
     def test_modules_not_synced(self, functions):
         del functions["trepctl.composite_signs"]
         assert preflight.facts()["faults"] == [
-            "trepctl.composite_signs is not available here: salt east1 saltutil.sync_all"]
+            "trepctl.composite_signs is not available here: salt east1 saltutil.sync_all"
+        ]
 
     def test_a_minion_of_no_site_is_asked_nothing_more(self, functions):
         functions["topology.node"].side_effect = CommandExecutionError("a node of none")

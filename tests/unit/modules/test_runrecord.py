@@ -1,4 +1,4 @@
-"""runrecord: records that are whole or an error, a lock that dies with its holder, a claim that is granted once."""
+"""runrecord: whole records or an error, a lock that dies with its holder, a claim granted once."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,11 +26,14 @@ runrecord.__opts__ = {{"cachedir": {cachedir!r}, "__role": "master"}}
 """
 HOLD = OTHER + "runrecord.acquire('east', '20260101T000000-7'); print('held', flush=True); time.sleep(60)"
 CLAIM = OTHER + "sys.stdin.readline(); print(runrecord.claim_start('east', 60))"
-SAVE = OTHER + """
+SAVE = (
+    OTHER
+    + """
 for number in range(10 ** 9):
     runrecord.save({{"failed": "east", "run": "20260101T000000-7", "number": number, "filler": "x" * 20000}})
     if number == 20: print("going", flush=True)
 """
+)
 
 
 @pytest.fixture
@@ -48,7 +52,9 @@ def released():
 @contextlib.contextmanager
 def other(code, tmp_path, **kwargs):
     script = code.format(root=str(ROOT), cachedir=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-B", "-c", script], stdout=subprocess.PIPE, text=True, **kwargs)
+    process = subprocess.Popen(
+        [sys.executable, "-B", "-c", script], stdout=subprocess.PIPE, text=True, **kwargs
+    )
     try:
         yield process
     finally:
@@ -149,7 +155,13 @@ def test_the_lock_of_this_process_refuses_this_process_too():
         runrecord.acquire("east", "second")
 
 
-def test_one_claim_of_many_threads():
+def test_one_claim_of_many_threads(monkeypatch):
+    def slow():
+        time.sleep(0.005)
+        return real()
+
+    real = time.time
+    monkeypatch.setattr(runrecord.time, "time", slow)
     # Salt's dunders are context variables, which threads do not see: the values are handed in as attributes.
     opts = dict(runrecord.__opts__)
     runrecord.__opts__ = opts

@@ -1,4 +1,4 @@
-"""topology: the faults with their paths, the defaults, the schema for editors, and the project's own pillar."""
+"""topology: faults with their paths, defaults, the schema for editors, and the project's own pillar."""
 
 import copy
 import json
@@ -118,7 +118,9 @@ BAD_TOGETHER = [
 
 @pytest.fixture
 def configure_loader_modules():
-    return {topology: {"__pillar__": {"tungsten": copy.deepcopy(GOOD)}, "__grains__": {"id": "w2.example.net"}}}
+    return {
+        topology: {"__pillar__": {"tungsten": copy.deepcopy(GOOD)}, "__grains__": {"id": "w2.example.net"}}
+    }
 
 
 def agrees(tungsten):
@@ -164,14 +166,19 @@ def test_all_faults_are_named_at_once():
 
 
 def test_sites_with_numbers_for_names_are_faults():
-    tungsten = {"sites": {1: {"nodes": ["a"]}, 2: {"nodes": ["b"]}}, "reprovision": {"failed": "x", "definitive": 2}}
+    tungsten = {
+        "sites": {1: {"nodes": ["a"]}, 2: {"nodes": ["b"]}},
+        "reprovision": {"failed": "x", "definitive": 2},
+    }
     faults = topology.validate(tungsten)["faults"]
     assert "tungsten:reprovision:failed: 'x' is not one of the sites 1, 2" in faults
 
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -186,11 +193,19 @@ def test_any_value_is_judged_without_a_traceback(value, path):
 def test_defaults():
     checked = topology.validate({"sites": {"east": {"nodes": ["e1"]}, "west": {"nodes": ["w1"]}}})
     assert checked["topology"]["sites"]["east"] == {
-        "service": "east", "nodes": {"e1": "e1"}, "cluster_home": "/opt/continuent",
-        "cross_site_home": "/opt/replicator", "user": "tungsten", "on_drift": "plan",
+        "service": "east",
+        "nodes": {"e1": "e1"},
+        "cluster_home": "/opt/continuent",
+        "cross_site_home": "/opt/replicator",
+        "user": "tungsten",
+        "on_drift": "plan",
         "mysql": {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"},
     }
-    assert checked["topology"]["reprovision"] == {"method": "rsync", "replica_method": "xtrabackup", "insist": False}
+    assert checked["topology"]["reprovision"] == {
+        "method": "rsync",
+        "replica_method": "xtrabackup",
+        "insist": False,
+    }
 
 
 def test_validate_leaves_the_pillar_alone():
@@ -202,9 +217,15 @@ def test_validate_leaves_the_pillar_alone():
 
 def test_node_of_this_minion():
     assert topology.node() == {
-        "site": "west", "service": "west", "host": "west2", "minion": "w2.example.net",
-        "cluster_home": "/opt/continuent", "cross_site_home": "/opt/replicator", "user": "tungsten",
-        "mysql": {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"}, "other_services": ["alpha"],
+        "site": "west",
+        "service": "west",
+        "host": "west2",
+        "minion": "w2.example.net",
+        "cluster_home": "/opt/continuent",
+        "cross_site_home": "/opt/replicator",
+        "user": "tungsten",
+        "mysql": {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"},
+        "other_services": ["alpha"],
     }
 
 
@@ -225,7 +246,9 @@ class TestMerge:
     def order(self, order):
         return topology.merge(copy.deepcopy(GOOD), order)["reprovision"]
 
-    @pytest.mark.parametrize("order", [None, {}, {"failed": "east"}, {"failed": "east", "definitive": "west"}])
+    @pytest.mark.parametrize(
+        "order", [None, {}, {"failed": "east"}, {"failed": "east", "definitive": "west"}]
+    )
     def test_the_standing_donor_stays_with_its_pair(self, order):
         assert self.order(order)["donor"] == "west2"
 
@@ -252,7 +275,9 @@ class TestMerge:
             self.order(order)
 
     def test_nobody_decided(self):
-        with pytest.raises(CommandExecutionError, match=r"(?s)reprovision:failed: is missing.*definitive: is missing"):
+        with pytest.raises(
+            CommandExecutionError, match=r"(?s)reprovision:failed: is missing.*definitive: is missing"
+        ):
             topology.merge({"sites": GOOD["sites"]}, None)
 
     @pytest.mark.parametrize("tungsten", [None, [], {"sites": GOOD["sites"], "reprovision": "east"}])

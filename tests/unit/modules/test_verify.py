@@ -17,10 +17,14 @@ PRIMARIES = {"east": "east1", "west": "w1"}
 
 @pytest.fixture
 def topology():
-    return topology_module.validate({"sites": {
-        "east": {"service": "alpha", "nodes": {"east1": "m-east1", "east2": "m-east2"}},
-        "west": {"nodes": ["w1"]},
-    }})["topology"]
+    return topology_module.validate(
+        {
+            "sites": {
+                "east": {"service": "alpha", "nodes": {"east1": "m-east1", "east2": "m-east2"}},
+                "west": {"nodes": ["w1"]},
+            }
+        }
+    )["topology"]
 
 
 class Nodes:
@@ -29,7 +33,11 @@ class Nodes:
     def __init__(self):
         self.states = {
             minion: {"cluster": {own: "ONLINE"}, "cross_site": {other: "ONLINE"}}
-            for minion, own, other in (("m-east1", "alpha", "west"), ("m-east2", "alpha", "west"), ("w1", "west", "alpha"))
+            for minion, own, other in (
+                ("m-east1", "alpha", "west"),
+                ("m-east2", "alpha", "west"),
+                ("w1", "west", "alpha"),
+            )
         }
         self.positions = {(minion, service): 10 for minion in self.states for service in ("alpha", "west")}
         self.stuck = set()
@@ -87,11 +95,16 @@ def test_only_on_the_master():
 
 def test_all_services_online(topology, nodes):
     found = verify.services(topology)
-    assert found["w1"] == {"cluster": {"west": {"state": "ONLINE"}}, "cross_site": {"alpha": {"state": "ONLINE"}}}
+    assert found["w1"] == {
+        "cluster": {"west": {"state": "ONLINE"}},
+        "cross_site": {"alpha": {"state": "ONLINE"}},
+    }
     assert verify.judge_services(topology, found) == []
 
 
-@pytest.mark.parametrize("state", ["OFFLINE:NORMAL", "OFFLINE:ERROR", "GOING-ONLINE:SYNCHRONIZING", "DEGRADED", None])
+@pytest.mark.parametrize(
+    "state", ["OFFLINE:NORMAL", "OFFLINE:ERROR", "GOING-ONLINE:SYNCHRONIZING", "DEGRADED", None]
+)
 @pytest.mark.parametrize("which, service", [("cluster", "alpha"), ("cross_site", "west")])
 def test_one_service_is_not_online(topology, nodes, clock, which, service, state):
     if state:
@@ -100,7 +113,9 @@ def test_one_service_is_not_online(topology, nodes, clock, which, service, state
         del nodes.states["m-east2"][which][service]
     with pytest.raises(CommandExecutionError) as error:
         verify.services(topology, timeout=30)
-    assert str(error.value).splitlines()[1:] == [f"  m-east2: {which} service {service} is {state or 'missing'}"]
+    assert str(error.value).splitlines()[1:] == [
+        f"  m-east2: {which} service {service} is {state or 'missing'}"
+    ]
     assert 30 < clock[0] < 40
 
 
@@ -121,24 +136,36 @@ def test_heartbeats_arrive_everywhere(topology, nodes):
     nodes.positions["m-east1", "alpha"] = -1
     nodes.positions["m-east2", "alpha"] = nodes.positions["w1", "alpha"] = -1
     assert verify.heartbeats(topology, PRIMARIES) == {"east": 0, "west": 11}
-    assert [minions for function, minions in nodes.asked if function == "trepctl.heartbeat"] == [("m-east1",), ("w1",)]
+    assert [minions for function, minions in nodes.asked if function == "trepctl.heartbeat"] == [
+        ("m-east1",),
+        ("w1",),
+    ]
 
 
 def test_a_primary_that_logs_nothing(topology, nodes):
     nodes.stuck = {(minion, "west") for minion in nodes.states}
-    with pytest.raises(CommandExecutionError, match="^w1: a heartbeat of service west was sent, .* stays at 10$"):
+    with pytest.raises(
+        CommandExecutionError, match="^w1: a heartbeat of service west was sent, .* stays at 10$"
+    ):
         verify.heartbeats(topology, PRIMARIES, timeout=30)
 
 
-@pytest.mark.parametrize("minion, service, site", [
-    ("m-east2", "alpha", "own"), ("w1", "alpha", "other"), ("m-east1", "west", "other"), ("m-east2", "west", "other"),
-])
+@pytest.mark.parametrize(
+    "minion, service, site",
+    [
+        ("m-east2", "alpha", "own"),
+        ("w1", "alpha", "other"),
+        ("m-east1", "west", "other"),
+        ("m-east2", "west", "other"),
+    ],
+)
 def test_a_node_where_a_heartbeat_does_not_arrive(topology, nodes, clock, minion, service, site):
     nodes.stuck = {(minion, service)}
     with pytest.raises(CommandExecutionError) as error:
         verify.heartbeats(topology, PRIMARIES, timeout=30)
     assert str(error.value) == (
-        f"After 30 s the heartbeat 11 of service {service} has not arrived: {minion} is at 10")
+        f"After 30 s the heartbeat 11 of service {service} has not arrived: {minion} is at 10"
+    )
     assert 30 < clock[0] < 40
 
 

@@ -1,5 +1,5 @@
 """
-What the rendered orchestration promises. Salt swallows unknown options in silence and counts silent minions as
+What the rendered orchestration promises. Salt swallows unknown options and counts silent minions as
 successes, so each step's keys are held against a list, and the manual's order against the manual's.
 """
 
@@ -29,8 +29,13 @@ REQUISITES = {"require", "failhard"}
 # Step 9 is not needed, rsync writes as root.
 MANUAL = [f"{number:02}" for number in range(1, 21) if number != 9]
 RUN = {
-    "run": "20260101T000000-7", "failed": "east", "definitive": "west", "primary": "east1", "donor": "west3",
-    "method": "rsync", "replica_method": "xtrabackup",
+    "run": "20260101T000000-7",
+    "failed": "east",
+    "definitive": "west",
+    "primary": "east1",
+    "donor": "west3",
+    "method": "rsync",
+    "replica_method": "xtrabackup",
 }
 SITES = {"east": {"nodes": ["east1", "east2"]}, "west": {"nodes": ["west1", "west3"]}}
 NAMED = {**SITES, "east": {**SITES["east"], "service": "alpha"}}
@@ -54,8 +59,15 @@ def render(tmp_path_factory):
     """Salt's own renderers, with nothing of this machine's configuration."""
     scratch = str(tmp_path_factory.mktemp("salt"))
     base = {
-        **salt.config.DEFAULT_MINION_OPTS, "cachedir": scratch, "root_dir": scratch, "extension_modules": scratch,
-        "file_client": "local", "file_roots": {"base": [str(ROOT)]}, "id": "vm_master", "grains": {}, "conf_file": "",
+        **salt.config.DEFAULT_MINION_OPTS,
+        "cachedir": scratch,
+        "root_dir": scratch,
+        "extension_modules": scratch,
+        "file_client": "local",
+        "file_roots": {"base": [str(ROOT)]},
+        "id": "vm_master",
+        "grains": {},
+        "conf_file": "",
     }
 
     def render(path, pillar=None, **context):
@@ -108,7 +120,9 @@ class TestOrchestration:
             assert arguments["require"] == [{"reprovision": before}], name
 
     def test_every_application_expects_its_nodes(self, steps):
-        assert [name for name, arguments in applied(steps) if arguments.get("expect_minions") is not True] == []
+        assert [
+            name for name, arguments in applied(steps) if arguments.get("expect_minions") is not True
+        ] == []
 
     def test_every_application_is_to_a_role_and_an_sls(self, steps):
         roles = load("_states", "reprovision").ROLES
@@ -119,7 +133,8 @@ class TestOrchestration:
 
     def test_no_sls_lies_about_unused(self, steps):
         assert {arguments["sls"].rpartition(".")[2] for _, arguments in applied(steps)} == {
-            path.stem for path in NODE_FILES}
+            path.stem for path in NODE_FILES
+        }
 
     def test_the_manuals_order(self, steps):
         assert [name[:2] for name, _ in applied(steps)] == MANUAL
@@ -153,7 +168,9 @@ class TestOrchestration:
         assert (arguments["nodes"], arguments["sls"]) == (nodes, f"orch.node.{sls}")
 
     def test_one_target_at_a_time_is_provisioned(self, steps):
-        assert [name[:2] for name, arguments in applied(steps) if arguments.get("one_by_one") is True] == ["16"]
+        assert [name[:2] for name, arguments in applied(steps) if arguments.get("one_by_one") is True] == [
+            "16"
+        ]
 
     def test_begins_with_the_preflight_and_ends_with_the_proof(self, steps):
         functions = [function for _, function, _ in steps]
@@ -167,13 +184,15 @@ class TestOrchestration:
         assert order.index("orch.node.cross_site_online") < order.index("reprovision.verified")
 
     def test_pillar_changes_nothing(self, render):
-        assert render(ORCHESTRATION, pillar={"tungsten": {"sites": SITES}, "reprovision": RUN}) == render(ORCHESTRATION)
+        assert render(ORCHESTRATION, pillar={"tungsten": {"sites": SITES}, "reprovision": RUN}) == render(
+            ORCHESTRATION
+        )
 
 
 @pytest.mark.parametrize("path", [ORCHESTRATION, *NODE_FILES], ids=lambda path: path.stem)
 def test_options_that_lose_nodes(path):
     """What silently leaves nodes out, runs beside something else, or is broken in Salt."""
-    words = r"\b(batch|subset|allow_fail|fail_minions|concurrent|parallel|parallel_runners|salt\.runner|salt\.wheel)\b"
+    words = r"\b(batch|subset|allow_fail|fail_minions|concurrent|parallel\w*|salt\.runner|salt\.wheel)\b"
     assert re.findall(words, path.read_text()) == []
 
 
@@ -186,7 +205,9 @@ def test_templates_call_nothing(path):
 
 
 class TestNodeFiles:
-    @pytest.mark.parametrize("sites", [SITES, NAMED], ids=["service named as the site", "service named otherwise"])
+    @pytest.mark.parametrize(
+        "sites", [SITES, NAMED], ids=["service named as the site", "service named otherwise"]
+    )
     @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
     def test_the_states_exist_and_take_what_they_are_given(self, render, path, sites):
         for name, function, arguments in chunks(render(path, pillar=self.pillar(sites))):
@@ -210,10 +231,16 @@ class TestNodeFiles:
 
     def test_no_host_or_service_without_this_table(self, render):
         for path in NODE_FILES:
-            named = [name for name, _, arguments in chunks(render(path, pillar=self.pillar(NAMED))) if "name" in arguments]
+            named = [
+                name
+                for name, _, arguments in chunks(render(path, pillar=self.pillar(NAMED)))
+                if "name" in arguments
+            ]
             assert bool(named) == (path.stem in NAMES), path.stem
 
-    @pytest.mark.parametrize("stem, which", [("own_service_reset", "cluster"), ("failed_service_forgotten", "cross_site")])
+    @pytest.mark.parametrize(
+        "stem, which", [("own_service_reset", "cluster"), ("failed_service_forgotten", "cross_site")]
+    )
     def test_a_reset_is_of_the_failed_sites_service_alone(self, render, stem, which):
         rendered = chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=self.pillar(SITES)))
         resets = [arguments for _, function, arguments in rendered if function == "trepctl.reset"]
@@ -221,7 +248,9 @@ class TestNodeFiles:
 
     def test_no_other_file_resets(self):
         assert {path.stem for path in NODE_FILES if "trepctl.reset" in path.read_text()} == {
-            "own_service_reset", "failed_service_forgotten"}
+            "own_service_reset",
+            "failed_service_forgotten",
+        }
 
     def test_the_guards_get_the_site_and_the_donor(self, render):
         ((_, _, emptied),) = chunks(render(ROOT / "orch/node/data_emptied.sls", pillar=self.pillar(NAMED)))
@@ -233,12 +262,19 @@ class TestNodeFiles:
     def test_odd_values_stay_values(self, render, path):
         """What comes from pillar is quoted as data: it can neither add a state nor an argument."""
         odd = 'x"\n    - force: True\nother:\n  cmd.run: []\n#'
-        shape = [(name, function, set(arguments)) for name, function, arguments in
-                 chunks(render(path, pillar=self.pillar(NAMED)))]
+        shape = [
+            (name, function, set(arguments))
+            for name, function, arguments in chunks(render(path, pillar=self.pillar(NAMED)))
+        ]
         site = {**NAMED["east"], "service": odd}
-        pillar = {"tungsten": {"sites": {"east": site}}, "reprovision_run": {**dict.fromkeys(RUN, odd), "failed": "east"}}
-        assert shape == [(name, function, set(arguments)) for name, function, arguments in
-                         chunks(render(path, pillar=pillar))]
+        pillar = {
+            "tungsten": {"sites": {"east": site}},
+            "reprovision_run": {**dict.fromkeys(RUN, odd), "failed": "east"},
+        }
+        assert shape == [
+            (name, function, set(arguments))
+            for name, function, arguments in chunks(render(path, pillar=pillar))
+        ]
 
     @staticmethod
     def pillar(sites):
@@ -249,14 +285,33 @@ class TestReactor:
     PATH = ROOT / "reactor" / "drift.sls"
 
     @pytest.mark.parametrize(
-        "site", ["east", "", "a/b", 'x"\n  local.cmd.run:\n', "{{ 1 + 1 }}", "{% raw %}", "$(id)", "ü", "x" * 1_000_000],
-        ids=lambda value: repr(value)[:20])
+        "site",
+        [
+            "east",
+            "",
+            "a/b",
+            'x"\n  local.cmd.run:\n',
+            "{{ 1 + 1 }}",
+            "{% raw %}",
+            "$(id)",
+            "ü",
+            "x" * 1_000_000,
+        ],
+        ids=lambda value: repr(value)[:20],
+    )
     def test_a_tag_is_data(self, render, site):
-        rendered = render(self.PATH, tag=f"tungsten/drift/{site}", data={"id": "east1", "failed": "west", "site": "west"})
+        rendered = render(
+            self.PATH, tag=f"tungsten/drift/{site}", data={"id": "east1", "failed": "west", "site": "west"}
+        )
         assert plain(rendered) == {
-            "look at the site": {"runner.reprovision.drift": [{"args": [{"site": site}, {"reporter": "east1"}]}]}}
+            "look at the site": {
+                "runner.reprovision.drift": [{"args": [{"site": site}, {"reporter": "east1"}]}]
+            }
+        }
 
-    @pytest.mark.parametrize("data", [{}, {"id": None}, {"id": 'x"\n'}, {"id": ["a"]}, {"id": {"a": "}}"}}], ids=repr)
+    @pytest.mark.parametrize(
+        "data", [{}, {"id": None}, {"id": 'x"\n'}, {"id": ["a"]}, {"id": {"a": "}}"}}], ids=repr
+    )
     def test_an_event_is_data(self, render, data):
         rendered = plain(render(self.PATH, tag="tungsten/drift/east", data=data))
         (reaction,) = rendered["look at the site"]["runner.reprovision.drift"]
@@ -267,7 +322,9 @@ class TestReactor:
         ((function, (reaction,)),) = rendered["look at the site"].items()
         runner = load("_runners", "reprovision")
         assert function == f"runner.{runner.__virtualname__}.drift"
-        inspect.signature(runner.drift).bind(**{key: value for item in reaction["args"] for key, value in item.items()})
+        inspect.signature(runner.drift).bind(
+            **{key: value for item in reaction["args"] for key, value in item.items()}
+        )
 
     def test_the_masters_configuration(self):
         configuration = yaml.safe_load((ROOT / "reactor" / "master.d" / "reprovision.conf").read_text())
@@ -281,7 +338,10 @@ def plain(rendered):
 def test_minions_may_not_call_runners():
     """With peer_run, or peer, root on any minion could start a run."""
     folders = ["docs", "orch", "pillar", "reactor", "tests/lab"]
-    files = [ROOT / "README.md", *(path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())]
+    files = [
+        ROOT / "README.md",
+        *(path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()),
+    ]
     assert len(files) > 25
     texts = {path: path.read_text(errors="replace") for path in files if path.suffix != ".pyc"}
     assert [path for path, text in texts.items() if re.search(r"\bpeer_run\b|\bpeer[\"']?\s*:", text)] == []

@@ -22,8 +22,25 @@ TUNGSTEN = {
     "reprovision": {"failed": "east", "definitive": "west"},
 }
 FORGED = [
-    "", "south", "east/../west", "../../etc", "east\n", "east west", "$(reboot)", "`id`", "east; rm -rf /",
-    "{{ salt['cmd.run']('id') }}", "{% raw %}", "*", "E@.*", "x" * 1_000_000, None, 7, ["east"], {"east": 1}, True,
+    "",
+    "south",
+    "east/../west",
+    "../../etc",
+    "east\n",
+    "east west",
+    "$(reboot)",
+    "`id`",
+    "east; rm -rf /",
+    "{{ salt['cmd.run']('id') }}",
+    "{% raw %}",
+    "*",
+    "E@.*",
+    "x" * 1_000_000,
+    None,
+    7,
+    ["east"],
+    {"east": 1},
+    True,
 ]
 
 
@@ -48,7 +65,9 @@ def client(monkeypatch):
     """Salt's client of runners: what starts an orchestration."""
     instance = create_autospec(salt.runner.RunnerClient, instance=True)
     instance.asynchronous.return_value = {"jid": "20260101", "tag": "x"}
-    monkeypatch.setattr(reprovision.salt.runner, "RunnerClient", Mock(spec=salt.runner.RunnerClient, return_value=instance))
+    monkeypatch.setattr(
+        reprovision.salt.runner, "RunnerClient", Mock(spec=salt.runner.RunnerClient, return_value=instance)
+    )
     return instance
 
 
@@ -70,7 +89,8 @@ def configure_loader_modules(functions, pillar, client, tmp_path):
             "__salt__": {
                 "salt.cmd": create_autospec(salt.runners.salt.cmd, side_effect=cmd),
                 "pillar.show_pillar": create_autospec(
-                    salt.runners.pillar.show_pillar, side_effect=lambda minion: {"vm_master": pillar}[minion]),
+                    salt.runners.pillar.show_pillar, side_effect=lambda minion: {"vm_master": pillar}[minion]
+                ),
             },
             "__opts__": opts,
         },
@@ -93,8 +113,11 @@ def test_ignore(pillar, client):
     "site, command",
     [
         ("east", "salt-run state.orch orch.reprovision"),
-        ("west", "salt-run state.orch orch.reprovision pillar="
-         + '\'{"reprovision": {"failed": "west", "definitive": "THE GOOD SITE"}}\''),
+        (
+            "west",
+            "salt-run state.orch orch.reprovision pillar="
+            + '\'{"reprovision": {"failed": "west", "definitive": "THE GOOD SITE"}}\'',
+        ),
     ],
 )
 def test_plan_notes_the_command_and_starts_nothing(pillar, client, site, command):
@@ -109,7 +132,9 @@ def test_plan_notes_the_command_and_starts_nothing(pillar, client, site, command
 def test_reprovision_starts_the_orchestration_of_the_pillar(client):
     decision = reprovision.drift("east", "east1")
     assert decision["decision"] == "the orchestration was started" and decision["jid"] == "20260101"
-    client.asynchronous.assert_called_once_with("state.orchestrate", {"mods": "orch.reprovision"}, user="root")
+    client.asynchronous.assert_called_once_with(
+        "state.orchestrate", {"mods": "orch.reprovision"}, user="root"
+    )
     assert noted()["decision"] == "the orchestration was started"
 
 
@@ -123,7 +148,9 @@ def test_the_report_is_written_before_the_start(client):
 def test_a_pillar_that_names_another_site_starts_nothing(pillar, client, order):
     pillar["tungsten"]["reprovision"] = order
     decision = reprovision.drift("east", "east1")
-    assert decision["decision"].startswith("not started: tungsten:reprovision in pillar does not name this site")
+    assert decision["decision"].startswith(
+        "not started: tungsten:reprovision in pillar does not name this site"
+    )
     assert noted() == decision
     client.asynchronous.assert_not_called()
 
@@ -154,7 +181,9 @@ def test_forged_sites(client, log, tmp_path, site):
     client.asynchronous.assert_not_called()
 
 
-@pytest.mark.parametrize("reporter", [None, "", "a b", "x" * 1_000_000, "{{ 1 }}", "m\nERROR", ["east1"], {"id": 1}])
+@pytest.mark.parametrize(
+    "reporter", [None, "", "a b", "x" * 1_000_000, "{{ 1 }}", "m\nERROR", ["east1"], {"id": 1}]
+)
 def test_a_forged_reporter_is_unknown(pillar, reporter):
     pillar["tungsten"]["sites"]["east"]["on_drift"] = "plan"
     assert reprovision.drift("east", reporter)["reporter"] == "unknown"
@@ -170,13 +199,18 @@ def test_a_pillar_with_faults_judges_nothing(pillar, client, tungsten):
 
 def test_modules_that_the_master_has_not_synced(functions):
     functions.clear()
-    with pytest.raises(CommandExecutionError, match="topology.validate is not available on the master: salt-run salt"):
+    with pytest.raises(
+        CommandExecutionError, match="topology.validate is not available on the master: salt-run salt"
+    ):
         reprovision.drift("east")
 
 
 def record(state="done", steps=(), run="20260101T000000-7"):
     return {
-        "run": run, "failed": "east", "state": state, "plan": ["00 a", "01 b"],
+        "run": run,
+        "failed": "east",
+        "state": state,
+        "plan": ["00 a", "01 b"],
         "steps": {name: {"state": what, "seconds": 1.5, "comment": f"{name}: said"} for name, what in steps},
     }
 
@@ -235,7 +269,12 @@ def test_watch_shows_each_step_once_until_the_end(functions, hear, capsys):
     out, err = capsys.readouterr()
     assert out == "", "stdout is for the outcome"
     assert [" ".join(line.split()) for line in err.splitlines()] == [
-        "[ 1/2] 00 a … 1.5 s", "[ 1/2] 00 a ok 1.5 s", "[ 2/2] 01 b … 1.5 s", "[ 2/2] 01 b FAILED 1.5 s", "01 b: said"]
+        "[ 1/2] 00 a … 1.5 s",
+        "[ 1/2] 00 a ok 1.5 s",
+        "[ 2/2] 01 b … 1.5 s",
+        "[ 2/2] 01 b FAILED 1.5 s",
+        "01 b: said",
+    ]
 
 
 def test_watch_waits_for_a_run_to_begin(functions, hear):

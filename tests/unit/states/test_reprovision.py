@@ -36,7 +36,7 @@ def compare(minions):
 
 
 class Minions:
-    """The nodes behind ``salt.state``, which answers as Salt's own does: unchanged nodes are only named at the end."""
+    """The nodes behind ``salt.state``. Like Salt's own it only names unchanged nodes, at the end."""
 
     def __init__(self):
         self.answers = {}
@@ -72,9 +72,22 @@ class Minions:
 
 
 def states(minion, result, changes, comment="done"):
-    first = {"comment": "was there", "result": True, "changes": {}, "__run_num__": 0, "__id__": "a", "name": "a"}
-    second = {"comment": f"{minion}: {comment}", "result": result, "changes": changes, "__run_num__": 1, "__id__": "b",
-              "name": "b"}
+    first = {
+        "comment": "was there",
+        "result": True,
+        "changes": {},
+        "__run_num__": 0,
+        "__id__": "a",
+        "name": "a",
+    }
+    second = {
+        "comment": f"{minion}: {comment}",
+        "result": result,
+        "changes": changes,
+        "__run_num__": 1,
+        "__id__": "b",
+        "name": "b",
+    }
     return {"cctrl_|-b_|-b_|-policy": second, "cctrl_|-a_|-a_|-ls": first}
 
 
@@ -88,7 +101,9 @@ def functions():
     return {
         "topology.merge": create_autospec(topology.merge, side_effect=topology.merge),
         "fleet.gather": create_autospec(fleet.gather, return_value={"answers": {"all": 1}, "faults": {}}),
-        "preflight.judge": create_autospec(preflight.judge, side_effect=lambda *_, **__: copy.deepcopy(ROLES)),
+        "preflight.judge": create_autospec(
+            preflight.judge, side_effect=lambda *_, **__: copy.deepcopy(ROLES)
+        ),
         "runrecord.acquire": create_autospec(runrecord.acquire, return_value=True),
         "runrecord.latest": create_autospec(runrecord.latest, return_value=None),
         "runrecord.reported": create_autospec(runrecord.reported, return_value=None),
@@ -119,7 +134,10 @@ def configure_loader_modules(functions, minions, tmp_path, events):
     state = create_autospec(salt.states.saltmod.state, side_effect=minions.state)
     return {
         reprovision: {
-            "__salt__": functions, "__states__": {"salt.state": state}, "__opts__": opts, "__context__": {},
+            "__salt__": functions,
+            "__states__": {"salt.state": state},
+            "__opts__": opts,
+            "__context__": {},
             "__pillar__": {"tungsten": copy.deepcopy(TUNGSTEN)},
         },
         runrecord: {"__opts__": opts},
@@ -137,7 +155,9 @@ def saved():
 
 
 def step(name="01 policy", nodes="failed primary", **more):
-    return reprovision.step(name, **{"nodes": nodes, "sls": "orch.node.policy", "expect_minions": True, **more})
+    return reprovision.step(
+        name, **{"nodes": nodes, "sls": "orch.node.policy", "expect_minions": True, **more}
+    )
 
 
 def targets(minions):
@@ -160,13 +180,21 @@ class TestPreflight:
         assert ret["result"] is True and ret["changes"] == {}
         assert "by a copy of west3" in ret["comment"] and "will be lost" in ret["comment"]
         record = saved()
-        assert {key: record[key] for key in ("state", "failed", "definitive", "primary", "donor", "plan")} == {
-            "state": "running", "failed": "east", "definitive": "west", "primary": "east1", "donor": "west3", "plan": PLAN,
+        assert {
+            key: record[key] for key in ("state", "failed", "definitive", "primary", "donor", "plan")
+        } == {
+            "state": "running",
+            "failed": "east",
+            "definitive": "west",
+            "primary": "east1",
+            "donor": "west3",
+            "plan": PLAN,
         }
         assert record["steps"]["00 preflight"]["state"] == "done"
         functions["runrecord.acquire"].assert_called_once_with("east", record["run"])
         functions["fleet.gather"].assert_called_once_with(
-            ["m1", "m2", "m3", "west1", "west2", "west3", "north1"], "preflight.facts", timeout=90)
+            ["m1", "m2", "m3", "west1", "west2", "west3", "north1"], "preflight.facts", timeout=90
+        )
         assert [call.args[2] for call in events.call_args_list] == ["start", "done"]
 
     def test_in_test_mode_no_lock_and_no_record(self, functions, events, tmp_path):
@@ -191,17 +219,32 @@ class TestPreflight:
         "name, answer, words",
         [
             ("topology.merge", CommandExecutionError("tungsten:sites: bad"), "tungsten:sites: bad"),
-            ("runrecord.latest", CommandExecutionError("x.json is not readable as JSON"), "x.json is not readable"),
-            ("fleet.gather", {"answers": {}, "faults": {"m2": "does not answer preflight.facts"}},
-             "m2: does not answer preflight.facts"),
-            ("preflight.judge", {**ROLES, "faults": ["east: no primary", "west: none"]}, "east: no primary\n  west: none"),
+            (
+                "runrecord.latest",
+                CommandExecutionError("x.json is not readable as JSON"),
+                "x.json is not readable",
+            ),
+            (
+                "fleet.gather",
+                {"answers": {}, "faults": {"m2": "does not answer preflight.facts"}},
+                "m2: does not answer preflight.facts",
+            ),
+            (
+                "preflight.judge",
+                {**ROLES, "faults": ["east: no primary", "west: none"]},
+                "east: no primary\n  west: none",
+            ),
         ],
     )
     def test_refuses(self, functions, test, name, answer, words):
         set_test(test)
         functions[name].side_effect = answer if isinstance(answer, Exception) else [answer]
         ret = reprovision.preflight("00 preflight")
-        assert ret["result"] is False and words in ret["comment"] and ret["comment"].endswith("Nothing was changed.")
+        assert (
+            ret["result"] is False
+            and words in ret["comment"]
+            and ret["comment"].endswith("Nothing was changed.")
+        )
         functions["runrecord.save"].assert_not_called()
         assert "reprovision" not in reprovision.__context__
 
@@ -217,7 +260,13 @@ class TestPreflight:
         functions["preflight.judge"].assert_not_called()
 
 
-DONE = {"run": "7", "state": "done", "finished": "2026-01-02T00:00:00Z", "donor": "west3", "definitive": "west"}
+DONE = {
+    "run": "7",
+    "state": "done",
+    "finished": "2026-01-02T00:00:00Z",
+    "donor": "west3",
+    "definitive": "west",
+}
 
 
 class TestRepetition:
@@ -279,7 +328,13 @@ class TestStep:
     )
     def test_roles(self, minions, nodes, expected):
         assert set(reprovision.ROLES) == {
-            "failed primary", "failed replicas", "failed site", "donor", "failed primary and donor", "other sites"}
+            "failed primary",
+            "failed replicas",
+            "failed site",
+            "donor",
+            "failed primary and donor",
+            "other sites",
+        }
         assert step(nodes=nodes)["result"] is True
         assert targets(minions) == [expected]
 
@@ -287,22 +342,38 @@ class TestStep:
         step(timeout=77)
         (_, kwargs), record = minions.calls[0], saved()
         assert kwargs == {
-            "tgt_type": "list", "sls": "orch.node.policy", "expect_minions": True, "queue": True, "timeout": 77,
-            "pillar": {"reprovision_run": {
-                "run": record["run"], "failed": "east", "definitive": "west", "primary": "east1", "donor": "west3",
-                "method": "rsync", "replica_method": "xtrabackup",
-            }},
+            "tgt_type": "list",
+            "sls": "orch.node.policy",
+            "expect_minions": True,
+            "queue": True,
+            "timeout": 77,
+            "pillar": {
+                "reprovision_run": {
+                    "run": record["run"],
+                    "failed": "east",
+                    "definitive": "west",
+                    "primary": "east1",
+                    "donor": "west3",
+                    "method": "rsync",
+                    "replica_method": "xtrabackup",
+                }
+            },
         }
 
     def test_done_is_recorded_and_told(self, events):
         ret = step()
         assert ret["result"] is True
         assert ret["changes"] == {"m1": {"b": {"old": 1, "new": 2}}}
-        assert ret["comment"] == "m1: was there\nm1: done", "in the order of the states, each naming the node once"
+        assert ret["comment"] == "m1: was there\nm1: done", (
+            "in the order of the states, each naming the node once"
+        )
         record = saved()
         assert record["state"] == "running" and record["steps"]["01 policy"]["state"] == "done"
         assert record["steps"]["01 policy"]["seconds"] >= 0 and "clock" not in record["steps"]["01 policy"]
-        assert [call.args[1:3] for call in events.call_args_list][-2:] == [("01 policy", "start"), ("01 policy", "done")]
+        assert [call.args[1:3] for call in events.call_args_list][-2:] == [
+            ("01 policy", "start"),
+            ("01 policy", "done"),
+        ]
         assert events.call_args.kwargs["number"] == 2 and events.call_args.kwargs["of"] == len(PLAN)
 
     def test_the_record_says_running_while_the_nodes_work(self, minions):
@@ -332,7 +403,10 @@ class TestStep:
             (False, "m2: gave no answer (salt m2 test.ping)"),
             (["Pillar failed to render"], "m2: ['Pillar failed to render']"),
             ("missing", "m2: gave no answer (salt m2 test.ping)"),
-            (states("m2", False, {}, "cctrl says: MEMBER IS NOT REACHABLE"), "m2: cctrl says: MEMBER IS NOT REACHABLE"),
+            (
+                states("m2", False, {}, "cctrl says: MEMBER IS NOT REACHABLE"),
+                "m2: cctrl says: MEMBER IS NOT REACHABLE",
+            ),
         ],
     )
     def test_one_node_fails_or_is_silent(self, minions, answer, words, test):
@@ -351,7 +425,11 @@ class TestStep:
 
     def test_nobody_returned_at_all(self):
         reprovision.__states__["salt.state"].side_effect = lambda *_, **__: {
-            "name": "x", "result": False, "changes": {}, "comment": "No minions returned"}
+            "name": "x",
+            "result": False,
+            "changes": {},
+            "comment": "No minions returned",
+        }
         ret = step(nodes="failed site")
         assert ret["result"] is False and "m3: gave no answer" in ret["comment"]
 
@@ -367,7 +445,8 @@ class TestStep:
         assert "The donor west3 is out of service." in ret["comment"]
         assert lines[-1].endswith(
             "salt-run state.orch orch.reprovision "
-            "pillar='{\"reprovision\": {\"failed\": \"east\", \"definitive\": \"west\", \"donor\": \"west3\"}}'")
+            'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3"}}\''
+        )
         record = saved()
         assert record["state"] == "failed" and record["finished"]
         assert record["steps"]["06 donor shunned"]["state"] == "failed"
@@ -462,7 +541,9 @@ class TestVerified:
         topology_used = reprovision.__context__["reprovision"]["topology"]
         functions["verify.services"].assert_called_once_with(topology_used, timeout=9)
         functions["verify.heartbeats"].assert_called_once_with(topology_used, ROLES["primaries"], timeout=9)
-        functions["tablecompare.run"].assert_called_once_with(["m1", "m2", "m3", "west1", "west2", "west3", "north1"])
+        functions["tablecompare.run"].assert_called_once_with(
+            ["m1", "m2", "m3", "west1", "west2", "west3", "north1"]
+        )
         assert saved()["verified"] == {"heartbeats": {"east": 1, "west": 9}, "tables": 3, "rows": 70}
         assert saved()["steps"]["verified"]["state"] == "done"
 
@@ -476,7 +557,11 @@ class TestVerified:
     @pytest.mark.parametrize(
         "name, answer, words",
         [
-            ("verify.services", CommandExecutionError("m2: cluster service east is OFFLINE"), "m2: cluster service"),
+            (
+                "verify.services",
+                CommandExecutionError("m2: cluster service east is OFFLINE"),
+                "m2: cluster service",
+            ),
             ("verify.heartbeats", CommandExecutionError("has not arrived: west3 is at 4"), "west3 is at 4"),
             ("tablecompare.run", CommandExecutionError("m3: no answer"), "m3: no answer"),
             ("tablecompare.run", [{"equal": False, "differing": ["shop.orders"]}], "shop.orders"),
@@ -542,4 +627,6 @@ def test_progress_events(monkeypatch):
     monkeypatch.setattr(reprovision.salt.utils.event, "get_event", lambda *_, **__: bus)
     FIRE({"failed": "east", "run": "r-1"}, "01 policy", "done", seconds=2)
     bus.fire_event.assert_called_once_with(
-        {"run": "r-1", "site": "east", "step": "01 policy", "seconds": 2}, "salt/reprovision/east/r-1/01 policy/done")
+        {"run": "r-1", "site": "east", "step": "01 policy", "seconds": 2},
+        "salt/reprovision/east/r-1/01 policy/done",
+    )
