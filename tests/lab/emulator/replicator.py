@@ -264,7 +264,7 @@ class Service:
         self._look()
         with self._operation():
             was = self.entry
-            if was.get("intent") == "ONLINE":
+            if was.get("intent") == "ONLINE" or was.get("error"):
                 self._quietly(self._stop)
                 if self.role == "slave":
                     self._change(settling=time.time() + SETTLING)
@@ -272,7 +272,9 @@ class Service:
 
     def _stop(self):
         if self.role == "slave":
-            self.server.stop(self.name)
+            # Nothing but the position stays: MariaDB refuses to start on a copied directory whose connections refer
+            # to relay logs named after another host.
+            self.server.disconnect(self.name)
             number, event = self.server.applied(self.domain), "NONE"
         else:
             number, event = self.server.written(self.domain)
@@ -323,18 +325,19 @@ class Service:
 
     def load(self):
         self._change(loaded=True, error=None, intent="OFFLINE")
-        self._come_up()
+        self.come_up()
 
     def unload(self):
-        self._halt()
+        self.halt()
         self._change(loaded=False, intent="OFFLINE", error=None)
 
-    def _halt(self):
+    def halt(self):
+        """End with the process."""
         with self._operation():
-            if self.role == "slave":
-                self._quietly(self.server.stop, self.name)
+            if self.entry.get("intent") == "ONLINE":
+                self._quietly(self._stop)
 
-    def _come_up(self):
+    def come_up(self):
         """As when the process starts: a failure to go online is the service's state, not the command's."""
         try:
             self.online()
@@ -391,12 +394,12 @@ class Replicator:
                 entry.update(loaded=True, intent="OFFLINE", state="OFFLINE:NORMAL", since=now, fresh=True)
         if not offline:
             for service in self.configured():
-                service._come_up()
+                service.come_up()
 
     def stop(self):
         """The connections end with the process."""
         if self.running:
             for service in self.services():
-                service._halt()
+                service.halt()
         with config.changed(self.path) as state:
             state["process"] = "stopped"
