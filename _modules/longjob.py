@@ -25,7 +25,6 @@ BOOTED = "/run/systemd/system"
 TAIL_BYTES = 16384
 TAIL_LINES = 15
 PROPERTIES = (
-    "LoadState",
     "ActiveState",
     "SubState",
     "Result",

@@ -13,13 +13,13 @@ from tests.support.loader import load
 longjob = load("_modules", "longjob")
 
 # systemctl show of systemd 252, for units that were run for it
-RUNNING = "LoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nExecMainCode=0\nExecMainStatus=0"
-EXITED = "LoadState=loaded\nActiveState=active\nSubState=exited\nResult=success\nExecMainCode=1\nExecMainStatus=0"
-FAILED = "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus=3"
-KILLED = "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=signal\nExecMainCode=2\nExecMainStatus=9"
-LATE = "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=timeout\nExecMainCode=2\nExecMainStatus=15"
-ENDING = "LoadState=loaded\nActiveState=deactivating\nSubState=stop-sigterm\nResult=timeout\nExecMainCode=0"
-ABSENT = "LoadState=not-found\nActiveState=inactive\nSubState=dead\nResult=success\nExecMainCode=0\nExecMainStatus=0"
+RUNNING = "ActiveState=active\nSubState=running\nResult=success\nExecMainCode=0\nExecMainStatus=0"
+EXITED = "ActiveState=active\nSubState=exited\nResult=success\nExecMainCode=1\nExecMainStatus=0"
+FAILED = "ActiveState=failed\nSubState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus=3"
+KILLED = "ActiveState=failed\nSubState=failed\nResult=signal\nExecMainCode=2\nExecMainStatus=9"
+LATE = "ActiveState=failed\nSubState=failed\nResult=timeout\nExecMainCode=2\nExecMainStatus=15"
+ENDING = "ActiveState=deactivating\nSubState=stop-sigterm\nResult=timeout\nExecMainCode=0"
+ABSENT = "ActiveState=inactive\nSubState=dead\nResult=success\nExecMainCode=0\nExecMainStatus=0"
 
 
 class Systemd:
@@ -89,7 +89,7 @@ def test_start_as_user_with_deadline(systemd, log_dir):
     assert "--property=StandardInput=null" in argv
     assert f"--property=StandardOutput=file:{log_dir}/clone-1.log" in argv
     # systemd would expand $b
-    assert argv[argv.index("--"):] == ["--", "/usr/bin/tool", "-s", "a$$b"]
+    assert argv[argv.index("--") :] == ["--", "/usr/bin/tool", "-s", "a$$b"]
 
 
 def test_start_as_root_without_deadline(systemd):
@@ -184,7 +184,8 @@ def test_status_tells_duration_and_age(systemd, clock):
 def test_status_shows_the_end_of_the_log(systemd, log_dir):
     log_dir.mkdir()
     (log_dir / "a.log").write_bytes(
-        b"".join(b"line %d\n" % number for number in range(40)) + b" 1%\r 2%\r 3%\r\nlast\xff\n")
+        b"".join(b"line %d\n" % number for number in range(40)) + b" 1%\r 2%\r 3%\r\nlast\xff\n"
+    )
     systemd(RUNNING)
     lines = longjob.status("a")["log"].splitlines()
     assert len(lines) == 15

@@ -14,7 +14,13 @@ topology = load("_modules", "topology")
 tprovision = load("_modules", "tprovision")
 trepctl = load("_modules", "trepctl")
 
-NODE = {"site": "east", "service": "east", "host": "east2", "cluster_home": "/opt/continuent", "user": "tungsten"}
+NODE = {
+    "site": "east",
+    "service": "east",
+    "host": "east2",
+    "cluster_home": "/opt/continuent",
+    "user": "tungsten",
+}
 DATASOURCE = {"role": "slave", "state": "ONLINE", "dataserver": "ONLINE", "replicator": {"state": "ONLINE"}}
 LS = {
     "coordinator": {"host": "east1", "policy": "MAINTENANCE", "state": "ONLINE"},
@@ -25,7 +31,10 @@ LS = {
 class Host:
     def __init__(self):
         self.ls = copy.deepcopy(LS)
-        self.services = {"cluster": {"east": {"state": "ONLINE"}}, "cross_site": {"west": {"state": "OFFLINE:NORMAL"}}}
+        self.services = {
+            "cluster": {"east": {"state": "ONLINE"}},
+            "cross_site": {"west": {"state": "OFFLINE:NORMAL"}},
+        }
         self.pings, self.uptime = True, 10
         self.job = {"name": "tprovision-r1", "state": "done", "age": 60.0}
         self.start = create_autospec(longjob.start, return_value={"state": "running"})
@@ -36,13 +45,16 @@ class Host:
             "topology.node": create_autospec(topology.node, return_value=NODE),
             "topology.get": create_autospec(topology.get, return_value={"sites": {"east": {"nodes": nodes}}}),
             "cctrl.ls": lambda: self.ls,
-            "trepctl.services": create_autospec(trepctl.services, side_effect=lambda which: self.services[which]),
+            "trepctl.services": create_autospec(
+                trepctl.services, side_effect=lambda which: self.services[which]
+            ),
             "mysqld.ping": create_autospec(mysqld.ping, side_effect=lambda: self.pings),
             "mysqld.query": create_autospec(
-                mysqld.query, side_effect=lambda sql: [{"Variable_name": "Uptime", "Value": str(self.uptime)}]),
+                mysqld.query, side_effect=lambda sql: [{"Variable_name": "Uptime", "Value": str(self.uptime)}]
+            ),
             "longjob.start": self.start,
             "longjob.status": create_autospec(longjob.status, side_effect=lambda name: self.job),
-        }  # fmt: skip
+        }
 
 
 @pytest.fixture
@@ -82,10 +94,16 @@ def test_a_missing_tool_is_named(host, monkeypatch):
         (lambda host: host.ls.update(coordinator=None), "policy of east is None"),
         (lambda host: host.ls["datasources"]["east2"].update(role="master"), "east2 is master"),
         (lambda host: host.ls["datasources"].pop("east2"), "does not list east2"),
-        (lambda host: host.ls["datasources"]["east1"].update(state="SHUNNED"), "east1 to copy from is SHUNNED"),
+        (
+            lambda host: host.ls["datasources"]["east1"].update(state="SHUNNED"),
+            "east1 to copy from is SHUNNED",
+        ),
         (lambda host: host.ls["datasources"].pop("east1"), "east1 to copy from is missing"),
         (lambda host: host.services["cross_site"]["west"].update(state="ONLINE"), "west is ONLINE"),
-        (lambda host: host.services["cross_site"]["west"].update(state="GOING-OFFLINE"), "west is GOING-OFFLINE"),
+        (
+            lambda host: host.services["cross_site"]["west"].update(state="GOING-OFFLINE"),
+            "west is GOING-OFFLINE",
+        ),
     ],
 )
 def test_it_does_not_start_when_something_speaks_against_it(host, change, words):
@@ -117,7 +135,12 @@ def test_an_unknown_method(host):
 
 @pytest.mark.parametrize(
     "method, uptime, expected",
-    [("xtrabackup", 20, True), ("xtrabackup", 3600, False), ("rsync", 3600, False), ("mysqldump", 3600, True)],
+    [
+        ("xtrabackup", 20, True),
+        ("xtrabackup", 3600, False),
+        ("rsync", 3600, False),
+        ("mysqldump", 3600, True),
+    ],
 )
 def test_a_tool_that_did_nothing_did_not_restart_mysql(host, method, uptime, expected):
     host.uptime = uptime
@@ -140,8 +163,14 @@ def test_no_faults(host):
         (lambda host: setattr(host, "pings", False), "MySQL is not answering"),
         (lambda host: host.ls["datasources"].pop("east2"), "its datasource is missing"),
         (lambda host: host.ls["datasources"]["east2"].update(state="OFFLINE"), "its datasource is OFFLINE"),
-        (lambda host: host.ls["datasources"]["east2"].update(replicator=None), "as cctrl sees it, is missing"),
-        (lambda host: host.services["cluster"]["east"].update(state="OFFLINE:ERROR"), "service east is OFFLINE:ERROR"),
+        (
+            lambda host: host.ls["datasources"]["east2"].update(replicator=None),
+            "as cctrl sees it, is missing",
+        ),
+        (
+            lambda host: host.services["cluster"]["east"].update(state="OFFLINE:ERROR"),
+            "service east is OFFLINE:ERROR",
+        ),
     ],
 )
 def test_faults(host, change, words):

@@ -48,7 +48,13 @@ def test_every_recorded_list_of_services_is_read(name):
     assert found
     for service, values in found.items():
         assert values["serviceName"] == service
-        assert values["state"] in ("ONLINE", "OFFLINE:NORMAL", "OFFLINE:ERROR", "GOING-ONLINE:SYNCHRONIZING", "Unknown")
+        assert values["state"] in (
+            "ONLINE",
+            "OFFLINE:NORMAL",
+            "OFFLINE:ERROR",
+            "GOING-ONLINE:SYNCHRONIZING",
+            "Unknown",
+        )
         assert isinstance(values["started"], bool)
         assert values["started"] is (values["state"] != "Unknown")
 
@@ -75,7 +81,10 @@ def test_a_replicator_without_services_has_none():
 
 def test_two_services():
     found = trepctl.parse_services(printed("228-error-services"))
-    assert {name: values["state"] for name, values in found.items()} == {"east": "OFFLINE:ERROR", "west": "ONLINE"}
+    assert {name: values["state"] for name, values in found.items()} == {
+        "east": "OFFLINE:ERROR",
+        "west": "ONLINE",
+    }
     with pytest.raises(CommandExecutionError):
         trepctl.parse_status(printed("228-error-services"))
 
@@ -190,7 +199,9 @@ class Replicator:
     def properties(self, service, words):
         if self.log is None:
             return 1, "Unrecognized command: properties"
-        return 0, json.dumps({"replicator.schema": "tungsten_east", "replicator.store.thl.log_dir": str(self.log)})
+        return 0, json.dumps(
+            {"replicator.schema": "tungsten_east", "replicator.store.thl.log_dir": str(self.log)}
+        )
 
     def offline(self, service, words):
         if "offline" not in self.lies:
@@ -257,7 +268,8 @@ def replicator(monkeypatch, clock):
 def test_the_file_itself_is_called_as_the_tungsten_user(replicator, which, home):
     assert trepctl.services(which)["east"]["state"] == "ONLINE"
     assert replicator.calls == [
-        [f"{home}/tungsten/tungsten-replicator/bin/trepctl", "-retry", "0", "services", "-json"]]
+        [f"{home}/tungsten/tungsten-replicator/bin/trepctl", "-retry", "0", "services", "-json"]
+    ]
     assert replicator.kwargs["runas"] == "tungsten"
     assert replicator.kwargs["stdin"] == ""
     assert replicator.kwargs["python_shell"] is False
@@ -265,7 +277,9 @@ def test_the_file_itself_is_called_as_the_tungsten_user(replicator, which, home)
 
 def test_a_missing_trepctl_is_named(replicator, monkeypatch):
     monkeypatch.setattr(trepctl.os.path, "isfile", lambda path: False)
-    with pytest.raises(CommandExecutionError, match="/opt/replicator/tungsten/tungsten-replicator/bin/trepctl"):
+    with pytest.raises(
+        CommandExecutionError, match="/opt/replicator/tungsten/tungsten-replicator/bin/trepctl"
+    ):
         trepctl.services("cross_site")
 
 
@@ -284,7 +298,9 @@ def test_a_stopped_replicator_is_told_from_an_error(replicator):
 
 @pytest.mark.parametrize("service", ["", "-y", "east west", "east;ls", "east\n", "*", None, "a" * 64])
 @pytest.mark.parametrize(
-    "function", [trepctl.status, trepctl.offline, trepctl.online, trepctl.reset, trepctl.heartbeat, trepctl.position])
+    "function",
+    [trepctl.status, trepctl.offline, trepctl.online, trepctl.reset, trepctl.heartbeat, trepctl.position],
+)
 def test_a_bad_name_never_gets_on_a_command_line(replicator, function, service):
     with pytest.raises(SaltInvocationError):
         function(service, "cluster")
@@ -327,8 +343,8 @@ def test_offline_that_lies_is_found_out(replicator, clock):
 
 def test_online_wants_two_reads_in_a_row(replicator):
     replicator.state = "OFFLINE:NORMAL"
-    replicator.later = ["OFFLINE:NORMAL", "GOING-ONLINE:SYNCHRONIZING", "ONLINE", "GOING-ONLINE:SYNCHRONIZING",
-                        "ONLINE", "ONLINE"]  # fmt: skip
+    going = "GOING-ONLINE:SYNCHRONIZING"
+    replicator.later = ["OFFLINE:NORMAL", going, "ONLINE", going, "ONLINE", "ONLINE"]
     assert trepctl.online("east", "cluster") == {"before": "OFFLINE:NORMAL", "after": "ONLINE", "seqno": 7}
     assert replicator.later == []
     assert replicator.verbs() == ["-retry 0 -service east online"]
@@ -340,7 +356,11 @@ def test_online_of_what_is_online_only_looks(replicator):
 
 
 def test_online_that_ends_in_error_quotes_it(replicator, clock):
-    replicator.state, replicator.lies, replicator.error = "OFFLINE:NORMAL", ("online",), "Duplicate entry '500'"
+    replicator.state, replicator.lies, replicator.error = (
+        "OFFLINE:NORMAL",
+        ("online",),
+        "Duplicate entry '500'",
+    )
     replicator.later = ["OFFLINE:NORMAL", "ONLINE", "OFFLINE:ERROR", "OFFLINE:ERROR"]
     with pytest.raises(CommandExecutionError, match="OFFLINE:ERROR: Duplicate entry '500'"):
         trepctl.online("east", "cluster")
@@ -349,7 +369,9 @@ def test_online_that_ends_in_error_quotes_it(replicator, clock):
 
 def test_online_that_never_synchronizes(replicator):
     replicator.state = "GOING-ONLINE:SYNCHRONIZING"
-    with pytest.raises(CommandExecutionError, match="GOING-ONLINE:SYNCHRONIZING, not steadily ONLINE, after 5 s"):
+    with pytest.raises(
+        CommandExecutionError, match="GOING-ONLINE:SYNCHRONIZING, not steadily ONLINE, after 5 s"
+    ):
         trepctl.online("east", "cluster", timeout=5)
 
 
@@ -435,7 +457,9 @@ def test_heartbeat(replicator):
 @pytest.fixture
 def ini(replicator, monkeypatch, tmp_path):
     monkeypatch.setattr(trepctl, "INI_FILES", (f"{tmp_path}/tungsten*.ini",))
-    monkeypatch.setattr(trepctl.pwd, "getpwnam", lambda user: type("User", (), {"pw_dir": str(tmp_path / "home")}))
+    monkeypatch.setattr(
+        trepctl.pwd, "getpwnam", lambda user: type("User", (), {"pw_dir": str(tmp_path / "home")})
+    )
     (tmp_path / "home").mkdir()
     return tmp_path
 

@@ -23,7 +23,13 @@ class Host:
         self.did = []
 
     def job(self):
-        return {"name": "tprovision-r1", "state": self.state, "seconds": 5, "log": "NOTE >> done", "log_path": "/l"}
+        return {
+            "name": "tprovision-r1",
+            "state": self.state,
+            "seconds": 5,
+            "log": "NOTE >> done",
+            "log_path": "/l",
+        }
 
     def begin(self, source, run, method, timeout):
         self.state = "running"
@@ -42,13 +48,18 @@ class Host:
         return {
             "longjob.status": create_autospec(longjob.status, side_effect=lambda name: self.job()),
             "longjob.wait": self.wait,
-            "topology.node": create_autospec(topology.node, return_value={"host": "east2", "service": "east"}),
+            "topology.node": create_autospec(
+                topology.node, return_value={"host": "east2", "service": "east"}
+            ),
             "tprovision.job": functions.job,
             "tprovision.start": self.start,
-            "tprovision.replaced": create_autospec(functions.replaced, side_effect=lambda run, method: self.works),
+            "tprovision.replaced": create_autospec(
+                functions.replaced, side_effect=lambda run, method: self.works
+            ),
             "tprovision.faults": create_autospec(
-                functions.faults, side_effect=lambda: ["its datasource is OFFLINE"] if self.faulty else []),
-        }  # fmt: skip
+                functions.faults, side_effect=lambda: ["its datasource is OFFLINE"] if self.faulty else []
+            ),
+        }
 
     def states(self):
         ok = {"name": "east", "result": True, "changes": {}, "comment": "east is ONLINE"}
@@ -170,7 +181,8 @@ def test_a_datasource_that_does_not_come_online(host):
 def test_faults_that_remain(host, monkeypatch):
     fake = host("absent")
     monkeypatch.setitem(
-        tprovision.__states__, "cctrl.datasource_online", lambda name, how, timeout: fake.serving)
+        tprovision.__states__, "cctrl.datasource_online", lambda name, how, timeout: fake.serving
+    )
     ret = tprovision.provisioned("east1", "r1")
     assert ret["result"] is False
     assert "its datasource is OFFLINE" in ret["comment"]

@@ -193,7 +193,8 @@ def test_reset(host, test):
 
 
 @pytest.mark.parametrize(
-    "found", [FULL, {**EMPTY, "log_files": None}, {**EMPTY, "log_files": 3}, {**EMPTY, "rows": 1}])
+    "found", [FULL, {**EMPTY, "log_files": None}, {**EMPTY, "log_files": 3}, {**EMPTY, "rows": 1}]
+)
 def test_reset_is_done_unless_nothing_is_surely_left(host, found):
     fake = host(west="OFFLINE:NORMAL")
     fake.found = dict(found)
@@ -226,7 +227,9 @@ def test_half_a_reset_says_what_was_done(host):
 
 
 @pytest.mark.parametrize("test", [False, True])
-@pytest.mark.parametrize("signs, result", [([], True), (["tungsten.ini has topology=composite-multi-master"], False)])
+@pytest.mark.parametrize(
+    "signs, result", [([], True), (["tungsten.ini has topology=composite-multi-master"], False)]
+)
 def test_not_composite(host, monkeypatch, test, signs, result):
     host(test=test)
     look = create_autospec(functions.composite_signs, return_value=signs)
