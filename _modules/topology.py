@@ -200,6 +200,10 @@ def merge(tungsten, order):
     if not isinstance(order, dict):
         raise CommandExecutionError("reprovision: must be a dictionary")
     if isinstance(standing, dict):
+        if "insist" in standing:
+            # Standing in pillar it would switch the refusal of a needless run off for good.
+            raise CommandExecutionError(_listed(
+                ["tungsten:reprovision:insist: is for one run: give it with that run's order, not in pillar"]))
         if any(order.get(key, standing.get(key)) != standing.get(key) for key in ("failed", "definitive")):
             standing.pop("donor", None)
         standing = {**standing, **order}

@@ -278,8 +278,11 @@ def _how_to_go_on(run, failed_step):
             f"The donor {run['donor']} is out of service. The next run takes it over as it is; to give it back instead: "
             f"start mysqld on it, then cctrl> datasource {run['donor']} recover"
         )
-    order = {"failed": run["failed"], "definitive": run["definitive"], "donor": run["donor"]}
-    lines.append(f"When the cause is removed, the same command goes on: {_command(order)}")
+    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
+    lines.append(
+        "When the cause is removed, run it again. It goes through all steps anew and changes only what is not as it "
+        f"should be; the copy is made again: {_command(order)}"
+    )
     return "\n".join(lines)
 
 

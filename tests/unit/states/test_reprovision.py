@@ -572,7 +572,7 @@ class TestVerified:
         functions[name].side_effect = answer
         ret = reprovision.verified("verified")
         assert ret["result"] is False and words in ret["comment"]
-        assert "the same command goes on" in ret["comment"]
+        assert "run it again" in ret["comment"]
         assert saved()["state"] == "failed" and saved()["steps"]["verified"]["state"] == "failed"
         assert "verified" not in saved()
 

@@ -1,0 +1,135 @@
+"""The whole job on real hosts, in the order of a bad night: refusals first, then the run, then the event."""
+
+import json
+
+import demo
+import pytest
+from labkit import configure, data, hosts
+from labkit.plan import MASTER
+
+FAILED, DEFINITIVE = demo.FAILED, demo.DEFINITIVE
+
+
+def orchestrate(lab, *arguments):
+    """Run the operator's command; return its exit code and the states it answered with."""
+    done = hosts.execute(
+        lab, MASTER, ["salt-run", "state.orch", "orch.reprovision", *arguments, "--out=json", "--log-level=quiet"],
+        capture=True, timeout=900)
+    answer = json.loads(done.stdout[done.stdout.index("{"):])
+    states = next(iter(answer["data"].values()))
+    assert isinstance(states, dict), states
+    return done.returncode, sorted(states.values(), key=lambda state: state["__run_num__"])
+
+
+def refused(lab, *arguments):
+    """The comment of a run that must not have changed anything."""
+    before = data.cluster(lab)
+    code, states = orchestrate(lab, *arguments)
+    assert code == 1
+    assert data.cluster(lab) == before
+    return states[0]["comment"]
+
+
+def order(**words):
+    return "pillar=" + json.dumps({"reprovision": words})
+
+
+def emulate(lab, host, **settings):
+    """Change the emulator's configuration of one host; returns what undoes it."""
+    path = lab.root(host) / "etc/tungsten/emulator.json"
+    original = path.read_text()
+    path.write_text(json.dumps({**json.loads(original), **settings}))
+    return lambda: path.write_text(original)
+
+
+@pytest.mark.parametrize("words, expected", [
+    ({"failed": "nowhere"}, "tungsten:reprovision:failed: 'nowhere' is not one of the sites"),
+    ({"failed": DEFINITIVE}, "it cannot repair itself"),
+    ({"donor": "east3"}, "'east3' is not a node of the definitive site"),
+    ({"donor": "west1"}, "west1: cannot be the donor: its role is master"),
+])
+def test_an_order_that_does_not_fit_is_refused(lab, words, expected):
+    assert expected in refused(lab, order(**words))
+
+
+def test_a_composite_installation_is_refused(lab):
+    undo = [emulate(lab, host, composite=True) for host in lab.site_nodes()[FAILED]]
+    try:
+        before = hosts.execute(lab, MASTER, ["salt-run", "reprovision.record", FAILED], capture=True).returncode
+        code, states = orchestrate(lab)
+        assert code == 1 and "composite" in states[0]["comment"] and len(states) > 1
+        assert all("Nothing was changed" in states[0]["comment"] for _ in [before])
+    finally:
+        for each in undo:
+            each()
+    assert data.cluster(lab)[FAILED]["policy"] == "AUTOMATIC"
+
+
+@pytest.mark.parametrize("how", ["garbage", "hang"])
+def test_a_tool_that_misbehaves_is_named_and_quoted(lab, how):
+    faults = lab.shared / "faults.json"
+    faults.write_text(json.dumps([{"host": "west2", "tool": "cctrl", "words": "ls", "how": how, "times": 1}]))
+    try:
+        code, states = orchestrate(lab)
+    finally:
+        faults.unlink(missing_ok=True)
+    assert code == 1
+    assert "west2: " in states[0]["comment"] and "cctrl" in states[0]["comment"]
+
+
+def test_a_silent_minion_is_named(lab):
+    hosts.execute(lab, "west2", ["systemctl", "stop", "salt-minion"], capture=True)
+    try:
+        assert "west2: does not answer" in refused(lab)
+    finally:
+        hosts.execute(lab, "west2", ["systemctl", "start", "salt-minion"], capture=True)
+
+
+def test_test_mode_tells_every_step_and_changes_nothing(lab):
+    before = data.cluster(lab)
+    code, states = orchestrate(lab, "test=True")
+    assert [state["result"] for state in states if state["result"] is False] == []
+    assert code == 0
+    told = {state["name"]: state["comment"] for state in states}
+    assert "/var/lib/mysql" in told["08 data locations emptied"]
+    assert "east1" in told["01 policy MAINTENANCE"]
+    assert data.cluster(lab) == before
+    assert not list((lab.root(MASTER) / "var/cache/salt/master/reprovision").glob("*/2*.json"))
+
+
+def test_a_drifted_site_is_repaired_under_load(lab):
+    identities = data.identity(lab, "east1")
+    data.make_drift(lab, FAILED, lab.rows)
+    sums = data.checksums(lab)
+    assert len({each[f"{data.SCHEMA}.items"] for each in sums.values()}) > 2
+    committed = data.committed(lab, DEFINITIVE)
+    code, states = orchestrate(lab)
+    assert [(state["name"], state["comment"]) for state in states if state["result"] is not True] == []
+    assert code == 0
+    assert data.committed(lab, DEFINITIVE) > committed
+    prove(lab, identities)
+
+
+def prove(lab, identities):
+    """Stop the load, let positions catch up, hold everything against what it must be; then go on writing."""
+    written = data.stop_load(lab)
+    data.settled(lab)
+    assert demo.failures(lab, None, identities, written) == []
+    data.start_load(lab, lab.rows)
+
+
+def test_a_second_run_is_refused_and_says_how_to_insist(lab):
+    comment = refused(lab)
+    assert "There is nothing to repair" in comment and '"insist": true' in comment
+
+
+def test_an_event_repairs_the_site_once_with_nobody_typing(lab):
+    configure.pillar(lab, lab.root(MASTER), {FAILED: "reprovision"})
+    identities = data.identity(lab, "east1")
+    data.make_drift(lab, FAILED, lab.rows)
+    records = lab.root(MASTER) / "var/cache/salt/master/reprovision" / FAILED
+    before = set(records.glob("2*.json"))
+    code, answer = demo.by_event(lab)
+    assert code == 0, answer
+    assert len(set(records.glob("2*.json")) - before) == 1
+    prove(lab, identities)
