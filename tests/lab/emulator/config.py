@@ -50,7 +50,7 @@ def primary(site):
 
 
 def which(path):
-    """"cluster" or "cross_site", by the place from which a tool was started."""
+    """ "cluster" or "cross_site", by the place from which a tool was started."""
     real = os.path.realpath(path)
     return next(which for which, home in HOMES.items() if real.startswith(f"{home}/"))
 
@@ -73,7 +73,7 @@ def delay(tool):
 
 
 def read_state(path):
-    """The JSON object in a file; empty when there is none. Writers replace files whole, so no lock is needed."""
+    """The JSON object in a file, {} when there is none. Files are replaced whole: no lock is needed."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
@@ -135,8 +135,16 @@ def changed(path):
 
 def record_call(tool, words, rc, seconds):
     """One line in the lab's list of every call to an emulated tool."""
-    line = json.dumps({"time": round(time.time(), 3), "host": host(), "tool": tool, "words": list(words),
-                       "rc": rc, "seconds": round(seconds, 3)})
+    line = json.dumps(
+        {
+            "time": round(time.time(), 3),
+            "host": host(),
+            "tool": tool,
+            "words": list(words),
+            "rc": rc,
+            "seconds": round(seconds, 3),
+        }
+    )
     path = shared("calls.jsonl")
     with locked(path), open(path, "a") as file:
         file.write(f"{line}\n")

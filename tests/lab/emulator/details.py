@@ -1,4 +1,4 @@
-"""What ``trepctl status -name …`` and ``trepctl properties`` list: the inside of a service, mostly scenery."""
+"""What ``trepctl status -name …`` and ``trepctl properties`` list: the inside of a service, scenery."""
 
 from . import config
 
@@ -8,14 +8,30 @@ _PACKAGE = "com.continuent.tungsten.replicator"
 _STAGES = {
     "master": {
         "binlog-to-q": ("dbms", "extractor.mysql.MySQLExtractor", "queue", "storage.InMemoryQueueAdapter", 1),
-        "q-to-thl": ("queue", "storage.InMemoryQueueAdapter", "autoflush-thl-applier", "thl.THLStoreApplier", 10),
+        "q-to-thl": (
+            "queue",
+            "storage.InMemoryQueueAdapter",
+            "autoflush-thl-applier",
+            "thl.THLStoreApplier",
+            10,
+        ),
     },
     "slave": {
         "remote-to-thl": ("thl-remote", "thl.RemoteTHLExtractor", "thl-applier", "thl.THLStoreApplier", 1),
         "thl-to-q": (
-            "thl-extractor", "thl.THLStoreExtractor", "parallel-q-applier", "storage.InMemoryQueueAdapter", 10),
-        "q-to-dbms": ("parallel-q-extractor", "storage.InMemoryQueueAdapter", "dbms", "applier.MySQLDrizzleApplier",
-                      10),
+            "thl-extractor",
+            "thl.THLStoreExtractor",
+            "parallel-q-applier",
+            "storage.InMemoryQueueAdapter",
+            10,
+        ),
+        "q-to-dbms": (
+            "parallel-q-extractor",
+            "storage.InMemoryQueueAdapter",
+            "dbms",
+            "applier.MySQLDrizzleApplier",
+            10,
+        ),
     },
 }
 _FILTERS = ("mysqlsessions", "filter.MySQLSessionSupportFilter"), ("pkey", "filter.PrimaryKeyFilter")
@@ -27,34 +43,60 @@ def listing(service, name):
     if status["channels"] == "-1" or status["state"].startswith("OFFLINE"):
         return []
     return {
-        "services": _services, "shards": _shards, "stages": _stages, "stores": _stores, "tasks": _tasks,
+        "services": _services,
+        "shards": _shards,
+        "stages": _stages,
+        "stores": _stores,
+        "tasks": _tasks,
     }.get(name, lambda _: [])(status)
 
 
 def _services(_):
     return [
-        {"extractor": f"{_PACKAGE}.datasource.AliasDataSource@327ae4cf",
-         "global": f"{_PACKAGE}.datasource.SqlDataSource@7c9ed176", "name": "datasource",
-         "storeClass": f"{_PACKAGE}.datasource.DataSourceService"},
-        {"accessFailures": "0", "active": "true", "maxChannel": "-1", "name": "channel-assignment",
-         "storeClass": f"{_PACKAGE}.channel.ChannelAssignmentService", "totalAssignments": "0"},
+        {
+            "extractor": f"{_PACKAGE}.datasource.AliasDataSource@327ae4cf",
+            "global": f"{_PACKAGE}.datasource.SqlDataSource@7c9ed176",
+            "name": "datasource",
+            "storeClass": f"{_PACKAGE}.datasource.DataSourceService",
+        },
+        {
+            "accessFailures": "0",
+            "active": "true",
+            "maxChannel": "-1",
+            "name": "channel-assignment",
+            "storeClass": f"{_PACKAGE}.channel.ChannelAssignmentService",
+            "totalAssignments": "0",
+        },
     ]
 
 
 def _shards(status):
-    return [{"appliedLastEventId": status["appliedLastEventId"], "appliedLastSeqno": status["appliedLastSeqno"],
-             "appliedLatency": status["appliedLatency"], "eventCount": "1",
-             "shardId": f"tungsten_{status['serviceName']}", "stage": list(_STAGES[status["role"]])[-1]}]
+    return [
+        {
+            "appliedLastEventId": status["appliedLastEventId"],
+            "appliedLastSeqno": status["appliedLastSeqno"],
+            "appliedLatency": status["appliedLatency"],
+            "eventCount": "1",
+            "shardId": f"tungsten_{status['serviceName']}",
+            "stage": list(_STAGES[status["role"]])[-1],
+        }
+    ]
 
 
 def _stages(status):
     rows = []
     for name, (extractor, extractor_class, applier, applier_class, block) in _STAGES[status["role"]].items():
         row = {
-            "applier.class": f"{_PACKAGE}.{applier_class}", "applier.name": applier, "blockCommitInterval": "0.0s",
-            "blockCommitPolicy": "strict", "blockCommitRowCount": str(block),
-            "committedMinSeqno": status["appliedLastSeqno"], "extractor.class": f"{_PACKAGE}.{extractor_class}",
-            "extractor.name": extractor, "name": name, "processedMinSeqno": status["appliedLastSeqno"],
+            "applier.class": f"{_PACKAGE}.{applier_class}",
+            "applier.name": applier,
+            "blockCommitInterval": "0.0s",
+            "blockCommitPolicy": "strict",
+            "blockCommitRowCount": str(block),
+            "committedMinSeqno": status["appliedLastSeqno"],
+            "extractor.class": f"{_PACKAGE}.{extractor_class}",
+            "extractor.name": extractor,
+            "name": name,
+            "processedMinSeqno": status["appliedLastSeqno"],
             "taskCount": "1",
         }
         if applier == "dbms":
@@ -67,27 +109,57 @@ def _stages(status):
 
 def _stores(status):
     log = {
-        "activeSeqno": status["maximumStoredSeqNo"], "doChecksum": "false", "flushIntervalMillis": "0",
-        "fsyncOnFlush": "false", "logConnectionTimeout": "28800", "logDir": f"/opt/thl/{status['serviceName']}",
-        "logFileRetainMillis": "604800000", "logFileSize": "100000000",
-        "maximumStoredSeqNo": status["maximumStoredSeqNo"], "minimumStoredSeqNo": status["minimumStoredSeqNo"],
-        "name": "thl", "readOnly": "false", "storeClass": f"{_PACKAGE}.thl.THL", "timeoutMillis": "2147483647",
+        "activeSeqno": status["maximumStoredSeqNo"],
+        "doChecksum": "false",
+        "flushIntervalMillis": "0",
+        "fsyncOnFlush": "false",
+        "logConnectionTimeout": "28800",
+        "logDir": f"/opt/thl/{status['serviceName']}",
+        "logFileRetainMillis": "604800000",
+        "logFileSize": "100000000",
+        "maximumStoredSeqNo": status["maximumStoredSeqNo"],
+        "minimumStoredSeqNo": status["minimumStoredSeqNo"],
+        "name": "thl",
+        "readOnly": "false",
+        "storeClass": f"{_PACKAGE}.thl.THL",
+        "timeoutMillis": "2147483647",
     }
-    queue = {"eventCount": "1", "maxSize": "10", "name": "queue",
-             "storeClass": f"{_PACKAGE}.storage.InMemoryQueueStore", "storeSize": "0"}
+    queue = {
+        "eventCount": "1",
+        "maxSize": "10",
+        "name": "queue",
+        "storeClass": f"{_PACKAGE}.storage.InMemoryQueueStore",
+        "storeSize": "0",
+    }
     return [log, queue]
 
 
 def _tasks(status):
-    return [{
-        "appliedLastEventId": status["appliedLastEventId"], "appliedLastSeqno": status["appliedLastSeqno"],
-        "appliedLatency": status["appliedLatency"], "applyTime": "0.0", "averageBlockSize": "1.000     ",
-        "cancelled": "false", "commits": "1", "currentBlockSize": "0",
-        "currentLastEventId": status["appliedLastEventId"], "currentLastFragno": "0",
-        "currentLastSeqno": status["appliedLastSeqno"], "eventCount": "1", "extractTime": "0.0", "filterTime": "0.0",
-        "lastCommittedBlockSize": "-1", "lastCommittedBlockTime": "0.0", "otherTime": "0.0", "stage": stage,
-        "state": "extract", "taskId": "0",
-    } for stage in _STAGES[status["role"]]]
+    return [
+        {
+            "appliedLastEventId": status["appliedLastEventId"],
+            "appliedLastSeqno": status["appliedLastSeqno"],
+            "appliedLatency": status["appliedLatency"],
+            "applyTime": "0.0",
+            "averageBlockSize": "1.000     ",
+            "cancelled": "false",
+            "commits": "1",
+            "currentBlockSize": "0",
+            "currentLastEventId": status["appliedLastEventId"],
+            "currentLastFragno": "0",
+            "currentLastSeqno": status["appliedLastSeqno"],
+            "eventCount": "1",
+            "extractTime": "0.0",
+            "filterTime": "0.0",
+            "lastCommittedBlockSize": "-1",
+            "lastCommittedBlockTime": "0.0",
+            "otherTime": "0.0",
+            "stage": stage,
+            "state": "extract",
+            "taskId": "0",
+        }
+        for stage in _STAGES[status["role"]]
+    ]
 
 
 def properties(service, wanted):

@@ -2,9 +2,9 @@
 
 A list of rules such as
 ``{"host": "east1", "tool": "trepctl", "words": "reset", "how": "lie", "times": 1}``:
-``host`` may be ``*``; ``words`` must all occur among the words of the call; ``how`` is ``fail``, ``lie``, ``hang``,
-``garbage`` or ``kill:<process name>`` (which then goes on as usual); ``text`` is what a failure prints;
-``times`` counts down, and a rule without it holds for ever.
+``host`` may be ``*``; ``words`` must all occur among the words of the call; ``how`` is ``fail``, ``lie``,
+``hang``, ``garbage`` or ``kill:<process name>`` (which then goes on as usual); ``text`` is what a failure
+prints; ``times`` counts down, and a rule without it holds for ever.
 """
 
 import os
@@ -48,7 +48,7 @@ def _take(tool, words):
 def consult(tool, words):
     """Call once before a tool's work (cctrl: before each of its commands).
 
-    Returns the exit code with which the tool must end at once, having printed what the rule wants; None to go on.
+    Prints what the rule wants and returns the exit code with which the tool must end at once; None to go on.
     """
     rule = _take(tool, words)
     if rule is None:

@@ -8,11 +8,15 @@ def _aligned(value, width):
     return str(value).replace("\n", "\n" + " " * (width + 2))
 
 
-def table(row):
-    """One record as NAME/VALUE lines."""
-    width = max(map(len, row))
+def tables(rows):
+    """Records as NAME/VALUE lines, each under a head of its own, all of one width."""
+    width = max((len(key) for row in rows for key in row), default=0)
     head = [f"{'NAME':<{width + 2}}VALUE", f"{'----':<{width + 2}}-----"]
-    return "\n".join(head + [f"{key:<{width}}: {_aligned(row[key], width)}" for key in sorted(row)])
+    return "".join(
+        f"{line}\n"
+        for row in rows
+        for line in head + [f"{key:<{width}}: {_aligned(row[key], width)}" for key in sorted(row)]
+    )
 
 
 def record(row):

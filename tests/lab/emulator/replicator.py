@@ -1,23 +1,30 @@
-"""Emulated replicators and their services: what they are told, remembered in the lab's shared state; what they do,
-done by MariaDB's named replica connections.
+"""Emulated replicators and their services.
 
-``<shared>/<host>/<which>.json`` holds the process and, for each service, what was asked of it (``intent``), the error
-it met (until ``offline`` erases it), the state last seen and since when, and the position last seen (shown while the
-database is away).
+What they are told is remembered in the lab's shared state; what they do is done by MariaDB's named replica
+connections. ``<shared>/<host>/<which>.json`` holds the process and, for each service, what was asked of it
+(``intent``), the error it met (until ``offline`` erases it), the state last seen and since when, and the
+position last seen (shown while the database is away).
 """
 
 import time
 from contextlib import contextmanager
 
-from . import config, db
+from . import config, db, status
 from .server import Server, seqno
 
-VERSION = "Tungsten Replicator 7.0.3 build 141"
-RMI_PORTS = {"cluster": 10000, "cross_site": 10002}
-THL_PORTS = {"cluster": 2112, "cross_site": 2113}
 STATES = (
-    "START", "OFFLINE", "OFFLINE:NORMAL", "OFFLINE:ERROR", "OFFLINE:CONFIGURING", "OFFLINE:BACKUP", "GOING-ONLINE",
-    "GOING-ONLINE:SYNCHRONIZING", "GOING-ONLINE:PROVISIONING", "GOING-ONLINE:RESTORING", "ONLINE", "GOING-OFFLINE",
+    "START",
+    "OFFLINE",
+    "OFFLINE:NORMAL",
+    "OFFLINE:ERROR",
+    "OFFLINE:CONFIGURING",
+    "OFFLINE:BACKUP",
+    "GOING-ONLINE",
+    "GOING-ONLINE:SYNCHRONIZING",
+    "GOING-ONLINE:PROVISIONING",
+    "GOING-ONLINE:RESTORING",
+    "ONLINE",
+    "GOING-OFFLINE",
 )
 # A slave's pipeline takes its time to drain after the command has returned.
 SETTLING = 0.3
@@ -25,14 +32,14 @@ _LOST = (db.DbDown, db.DbError)
 
 
 class Refused(Exception):
-    """The replicator refuses or fails an operation; the text is what trepctl prints after ``Operation failed: ``."""
+    """An operation was refused or failed; the text is what trepctl prints after ``Operation failed: ``."""
 
 
 class Service:
     """One replication service on any host of the lab; ``which`` is "cluster" or "cross_site".
 
-    Operations hold the service's lock for as long as they run. Whoever only looks while one runs is told the state
-    from before it.
+    Operations hold the service's lock for as long as they run. Whoever only looks while one runs is told the
+    state from before it.
     """
 
     def __init__(self, host, which, name):
@@ -43,7 +50,7 @@ class Service:
 
     @property
     def role(self):
-        """"master" or "slave", by the manager's current primary."""
+        """ "master" or "slave", by the manager's current primary."""
         return "master" if self.which == "cluster" and self.host == config.primary(self.name) else "slave"
 
     @property
@@ -113,27 +120,46 @@ class Service:
 
     def _evaluate_master(self):
         number, event = self.server.written(self.domain)
-        return "ONLINE", {"seqno": number, "event": event, "current": event.partition(";")[0], "stored": number}
+        return "ONLINE", {
+            "seqno": number,
+            "event": event,
+            "current": event.partition(";")[0],
+            "stored": number,
+        }
 
     def _evaluate_slave(self):
         row = self.server.connections().get(self.name)
         number = self.server.applied(self.domain)
         if row is None:
             return self._fail("Stage task failed: stage=q-to-dbms", "The connection to the DBMS was lost")
-        event = f"{row['Relay_Master_Log_File'] or 'mysql-bin.000000'}:{int(row['Exec_Master_Log_Pos'] or 0):016d};-1"
+        file, offset = (
+            row["Relay_Master_Log_File"] or "mysql-bin.000000",
+            int(row["Exec_Master_Log_Pos"] or 0),
+        )
+        event = f"{file}:{offset:016d};-1"
         if row["Slave_SQL_Running"] == "No" and row["Last_SQL_Errno"] != "0":
             message = f"java.sql.SQLException: {row['Last_SQL_Error']}"
-            return self._fail(f"Event application failed: seqno={number + 1} fragno=0 message={message}",
-                              f"{message}\nMySQL error {row['Last_SQL_Errno']}", number + 1, event)
+            return self._fail(
+                f"Event application failed: seqno={number + 1} fragno=0 message={message}",
+                f"{message}\nMySQL error {row['Last_SQL_Errno']}",
+                number + 1,
+                event,
+            )
         if row["Slave_IO_Running"] == "No" and row["Last_IO_Errno"] != "0":
             return self._fail(
                 "Event extraction failed",
-                "Client handshake failure: Client response validation failed: Master log does not contain requested"
-                f" transaction: client source ID={self.host} seqno={number} epoch number=0: {row['Last_IO_Error']}")
+                "Client handshake failure: Client response validation failed: Master log does not contain"
+                f" requested transaction: client source ID={self.host} seqno={number} epoch number=0:"
+                f" {row['Last_IO_Error']}",
+            )
         if "No" in (row["Slave_IO_Running"], row["Slave_SQL_Running"]):
             return self._fail("Stage task failed: stage=q-to-dbms", "The connection to the DBMS was lost")
-        seen = {"seqno": number, "event": event, "latency": row["Seconds_Behind_Master"] or "0",
-                "stored": max(number, seqno(row["Gtid_IO_Pos"], self.domain))}
+        seen = {
+            "seqno": number,
+            "event": event,
+            "latency": row["Seconds_Behind_Master"] or "0",
+            "stored": max(number, seqno(row["Gtid_IO_Pos"], self.domain)),
+        }
         pulling = row["Slave_IO_Running"] == "Yes" and self._source_serves()
         return ("ONLINE" if pulling else "GOING-ONLINE:SYNCHRONIZING"), {**seen, "pulling": pulling}
 
@@ -141,8 +167,12 @@ class Service:
         """Whether the source's cluster service is up: its log is what the slaves pull."""
         source = Service(self.source, "cluster", self.name)
         entry = source.entry
-        return (Replicator(self.source, "cluster").running and entry.get("loaded", True)
-                and entry.get("intent") == "ONLINE" and not entry.get("error"))
+        return (
+            Replicator(self.source, "cluster").running
+            and entry.get("loaded", True)
+            and entry.get("intent") == "ONLINE"
+            and not entry.get("error")
+        )
 
     def _more_to_apply(self, seen):
         try:
@@ -151,9 +181,15 @@ class Service:
             return False
 
     def _fail(self, error, message, number=-1, event="NONE"):
-        self._change(intent="OFFLINE", error={
-            "pendingError": error, "pendingExceptionMessage": message, "pendingErrorSeqno": str(number),
-            "pendingErrorEventId": event})
+        self._change(
+            intent="OFFLINE",
+            error={
+                "pendingError": error,
+                "pendingExceptionMessage": message,
+                "pendingErrorSeqno": str(number),
+                "pendingErrorEventId": event,
+            },
+        )
         # The whole pipeline stops, not only the stage that failed.
         if self.role == "slave":
             self._quietly(self.server.stop, self.name)
@@ -171,64 +207,9 @@ class Service:
     def status(self):
         """Every key of a real ``status -json``; all values are strings."""
         state, seen = self._look()
-        entry = self.entry
-        up = state in ("ONLINE", "GOING-ONLINE:SYNCHRONIZING")
-        number = seen.get("seqno", -1) if up else -1
-        if up and number >= 0:
-            self._quietly(self.server.track, self.name, number, self.host, seen["event"])
-        # A log that was removed without its position begins behind that position.
-        first = entry.get("thl_from", 0)
-        stored = seen.get("stored", -1) if up else -1
-        kept = stored >= first
-        master = self.role == "master"
-        uri = "" if master else f"thl://{self.source}:{THL_PORTS['cluster']}/"
-        kind = "local" if self.which == "cluster" else "remote"
-        now = time.time()
-        latency = str(float(seen.get("latency", 0.1))) if number >= 0 else ("0.0" if up else "-1.0")
-        return {
-            "appliedLastEventId": seen["event"] if number >= 0 else "NONE",
-            "appliedLastSeqno": str(number),
-            "appliedLatency": latency,
-            "autoRecoveryEnabled": "false",
-            "autoRecoveryTotal": "0",
-            "channels": "1" if up or entry.get("fresh") else "-1",
-            "clusterName": config.site_of(self.host),
-            "currentEventId": seen.get("current", "NONE") if up and master else "NONE",
-            "currentTimeMillis": str(int(now * 1000)),
-            "dataServerHost": self.host,
-            "extensions": "",
-            "host": self.host,
-            "latestEpochNumber": "0" if number >= 0 else "-1",
-            "masterConnectUri": uri,
-            "masterListenUri": f"thl://{self.host}:{THL_PORTS[self.which]}/",
-            "maximumStoredSeqNo": str(stored if kept else -1),
-            "minimumStoredSeqNo": str(first if kept and stored >= 0 else -1),
-            "offlineRequests": "Offline at heartbeat event" if entry.get("deferred") else "NONE",
-            "pendingError": "NONE",
-            "pendingErrorCode": "NONE",
-            "pendingErrorEventId": "NONE",
-            "pendingErrorSeqno": "-1",
-            "pendingExceptionMessage": "NONE",
-            "pipelineSource": ("/var/lib/mysql" if master else uri) if up and seen.get("pulling", True) else "UNKNOWN",
-            "relativeLatency": latency,
-            "resourcePrecedence": "99",
-            "rmiPort": str(RMI_PORTS[self.which]),
-            "role": self.role,
-            "seqnoType": "java.lang.Long",
-            "serviceName": self.name,
-            "serviceType": kind if up or entry.get("fresh") else "unknown",
-            "simpleServiceName": self.name,
-            "siteName": "default",
-            "sourceId": self.host,
-            "state": state,
-            "timeInStateSeconds": str(round(now - entry.get("since", now), 3)),
-            "timezone": "GMT",
-            "transitioningTo": "",
-            "uptimeSeconds": str(round(now - config.read_state(self.path).get("started", now), 3)),
-            "useSSLConnection": "false",
-            "version": VERSION,
-            **(entry.get("error") or {}),
-        }
+        if seen.get("seqno", -1) >= 0 and not state.startswith("OFFLINE"):
+            self._quietly(self.server.track, self.name, seen["seqno"], self.host, seen["event"])
+        return status.document(self, state, seen)
 
     # Acting
 
@@ -242,13 +223,18 @@ class Service:
                     self.server.skip(self.domain, skip)
                 self._start()
             except _LOST as error:
-                self._change(intent="OFFLINE", error={
-                    "pendingError": "Replicator unable to go online due to error",
-                    "pendingExceptionMessage": "Unable to prepare plugin: class name=com.continuent.tungsten."
-                                               f"replicator.datasource.DataSourceService message=[{error}]"})
+                self._change(
+                    intent="OFFLINE",
+                    error={
+                        "pendingError": "Replicator unable to go online due to error",
+                        "pendingExceptionMessage": "Unable to prepare plugin: class name=com.continuent."
+                        f"tungsten.replicator.datasource.DataSourceService message=[{error}]",
+                    },
+                )
                 raise Refused(
                     "Online operation failed (State transition failed causing emergency recovery:"
-                    " state=OFFLINE:NORMAL transition=OFFLINE-GO-ONLINE-1 event=GoOnlineEvent)") from None
+                    " state=OFFLINE:NORMAL transition=OFFLINE-GO-ONLINE-1 event=GoOnlineEvent)"
+                ) from None
             self._change(intent="ONLINE", error=None, fresh=None, settling=None)
 
     def _start(self):
@@ -272,8 +258,8 @@ class Service:
 
     def _stop(self):
         if self.role == "slave":
-            # Nothing but the position stays: MariaDB refuses to start on a copied directory whose connections refer
-            # to relay logs named after another host.
+            # Nothing but the position stays: MariaDB refuses to start on a copied directory whose connections
+            # refer to relay logs named after another host.
             self.server.disconnect(self.name)
             number, event = self.server.applied(self.domain), "NONE"
         else:
@@ -282,10 +268,12 @@ class Service:
             self.server.track(self.name, number, self.host, event)
 
     def reset(self, scope="all"):
-        """``scope``: all, thl, relay or db. Without a database the log goes and the catalogue stays, silently."""
+        """``scope``: all, thl, relay, db. Without a database the log goes, the catalogue stays, silently."""
         if not self.state().startswith("OFFLINE"):
-            raise Refused(f"Replication service {self.name} must be offline before resetting.\n"
-                          f"(Use 'trepctl -service {self.name} offline' first)")
+            raise Refused(
+                f"Replication service {self.name} must be offline before resetting.\n"
+                f"(Use 'trepctl -service {self.name} offline' first)"
+            )
         with self._operation():
             position = self.entry.get("seen", {}).get("seqno", -1)
             cleared = scope in ("all", "db") and self._quietly(self._clear, scope)
@@ -311,10 +299,14 @@ class Service:
         try:
             self.server.heartbeat(self.name, self.host, name)
         except _LOST:
-            self._fail("Unable to process heartbeat request",
-                       "Heartbeat operation failed due to SQL error: Could not connect: Connection refused")
-            raise Refused("Heartbeat operation failed: State transition failed causing emergency recovery:"
-                          " state=ONLINE transition=HEARTBEAT event=InsertHeartbeatEvent") from None
+            self._fail(
+                "Unable to process heartbeat request",
+                "Heartbeat operation failed due to SQL error: Could not connect: Connection refused",
+            )
+            raise Refused(
+                "Heartbeat operation failed: State transition failed causing emergency recovery:"
+                " state=ONLINE transition=HEARTBEAT event=InsertHeartbeatEvent"
+            ) from None
 
         if self.entry.get("deferred"):
             self.offline()
@@ -381,7 +373,7 @@ class Replicator:
         return next((service for service in self.services() if service.name == name), None)
 
     def start(self, offline=False):
-        """Start the process; its services go online by themselves unless told otherwise. Running: does nothing."""
+        """Start the process, unless it runs; its services go online by themselves unless told otherwise."""
         if self.running:
             return
         now = time.time()

@@ -46,7 +46,7 @@ class Server:
     # What is where
 
     def written(self, domain):
-        """(seqno, event id) of the last transaction of a domain that this server wrote, or took over, itself."""
+        """(seqno, event id) of the last transaction of a domain that this server wrote or took over."""
         position = db.scalar(self.host, "SELECT @@GLOBAL.gtid_current_pos")
         row = (self._query("SHOW MASTER STATUS") or [{"File": "mysql-bin.000000", "Position": "0"}])[0]
         return seqno(position, domain), f"{row['File']}:{int(row['Position']):016d};-1"
@@ -61,8 +61,10 @@ class Server:
 
     def clients(self):
         """Hosts that are pulling this server's log."""
-        rows = self._query("SELECT DISTINCT SUBSTRING_INDEX(HOST, ':', 1) AS address"
-                           " FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%' ORDER BY 1")
+        rows = self._query(
+            "SELECT DISTINCT SUBSTRING_INDEX(HOST, ':', 1) AS address"
+            " FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%' ORDER BY 1"
+        )
         return [row["address"] for row in rows]
 
     # The connection of a service
@@ -70,8 +72,8 @@ class Server:
     def connect(self, name, source, domain):
         """(Re)make a connection and start it.
 
-        Always made anew: relay logs are expendable with GTID positions, and those of a copied data directory belong
-        to another host.
+        Always made anew: relay logs are expendable with GTID positions, and those of a copied data directory
+        belong to another host.
         """
         self.disconnect(name)
         user, password = config.credentials()
@@ -79,7 +81,9 @@ class Server:
             f"CHANGE MASTER {db.quote(name)} TO MASTER_HOST={db.quote(source)}, MASTER_USER={db.quote(user)},"
             f" MASTER_PASSWORD={db.quote(password)}, MASTER_USE_GTID=slave_pos, DO_DOMAIN_IDS=({domain:d}),"
             " MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=2;"
-            f" START SLAVE {db.quote(name)}", timeout=120)
+            f" START SLAVE {db.quote(name)}",
+            timeout=120,
+        )
 
     def stop(self, name):
         """Stop a connection; waits for an applier that is blocked, as the real one does."""
@@ -92,9 +96,12 @@ class Server:
             self._query(f"STOP SLAVE {db.quote(name)}; RESET SLAVE {db.quote(name)} ALL", timeout=900)
 
     def set_position(self, domain, gtid=None, empty_binlog=False):
-        """Set the position of one domain, or drop it; the positions of the others are where THEIR services resume."""
-        running = [name for name, row in self.connections().items()
-                   if "No" not in (row["Slave_IO_Running"], row["Slave_SQL_Running"])]
+        """Set the position of one domain, or drop it; the others are where THEIR services resume."""
+        running = [
+            name
+            for name, row in self.connections().items()
+            if "No" not in (row["Slave_IO_Running"], row["Slave_SQL_Running"])
+        ]
         if running:
             self._query("STOP ALL SLAVES", timeout=900)
         position = gtids(db.scalar(self.host, "SELECT @@GLOBAL.gtid_slave_pos"))
@@ -102,8 +109,11 @@ class Server:
         if gtid:
             position[domain] = gtid
         # RESET MASTER first: a position behind the server's own log draws a conflict.
-        self._query(("RESET MASTER; " if empty_binlog else "")
-                    + f"SET GLOBAL gtid_slave_pos = {db.quote(','.join(position.values()))}", timeout=120)
+        self._query(
+            ("RESET MASTER; " if empty_binlog else "")
+            + f"SET GLOBAL gtid_slave_pos = {db.quote(','.join(position.values()))}",
+            timeout=120,
+        )
         for name in running:
             self._query(f"START SLAVE {db.quote(name)}")
 
@@ -121,8 +131,10 @@ class Server:
     def track(self, service, number, source, event):
         """The one row of trep_commit_seqno: this host's own, never replicated."""
         schema = f"`tungsten_{service}`"
-        row = (f"SET sql_log_bin = 0; REPLACE INTO {schema}.trep_commit_seqno VALUES (0, {number:d}, 0, '1',"
-               f" {db.quote(source)}, 0, {db.quote(event)}, 0, NOW(), 'app', NOW())")
+        row = (
+            f"SET sql_log_bin = 0; REPLACE INTO {schema}.trep_commit_seqno VALUES (0, {number:d}, 0, '1',"
+            f" {db.quote(source)}, 0, {db.quote(event)}, 0, NOW(), 'app', NOW())"
+        )
         try:
             self._query(row, timeout=5)
         except db.DbError as error:
@@ -133,23 +145,31 @@ class Server:
 
     def heartbeat(self, service, source, name):
         schema = f"`tungsten_{service}`"
-        there = db.scalar(self.host, "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'heartbeat'"
-                                     f" AND TABLE_SCHEMA = {db.quote(f'tungsten_{service}')}")
+        there = db.scalar(
+            self.host,
+            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'heartbeat'"
+            f" AND TABLE_SCHEMA = {db.quote(f'tungsten_{service}')}",
+        )
         # As a statement: it must apply to replicas that have the row and to those that do not.
-        self._query(("" if there == "1" else _HEARTBEAT_TABLE.format(schema=schema))
-                    + f"SET SESSION binlog_format = STATEMENT; REPLACE INTO {schema}.heartbeat"
-                    f" VALUES (1, NULL, NULL, NOW(), NULL, NULL, {len(source)}, {db.quote(name)})")
+        self._query(
+            ("" if there == "1" else _HEARTBEAT_TABLE.format(schema=schema))
+            + f"SET SESSION binlog_format = STATEMENT; REPLACE INTO {schema}.heartbeat"
+            f" VALUES (1, NULL, NULL, NOW(), NULL, NULL, {len(source)}, {db.quote(name)})"
+        )
 
     def drop_tracking(self, service):
         schema = f"`tungsten_{service}`"
-        self._query(f"SET sql_log_bin = 0;"
-                    f" DROP TABLE IF EXISTS {schema}.trep_commit_seqno, {schema}.heartbeat")
+        self._query(
+            f"SET sql_log_bin = 0; DROP TABLE IF EXISTS {schema}.trep_commit_seqno, {schema}.heartbeat"
+        )
 
     def purge(self):
         """Kill the sessions of others; returns how many."""
         user, _ = config.credentials()
-        rows = self._query("SELECT ID FROM information_schema.PROCESSLIST WHERE USER NOT IN"
-                           f" ({db.quote(user)}, 'system user', 'event_scheduler') AND COMMAND <> 'Daemon'")
+        rows = self._query(
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE USER NOT IN"
+            f" ({db.quote(user)}, 'system user', 'event_scheduler') AND COMMAND <> 'Daemon'"
+        )
         for row in rows:
             self._query(f"KILL {int(row['ID'])}")
         return len(rows)

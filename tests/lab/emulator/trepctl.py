@@ -1,193 +1,18 @@
-"""The emulated trepctl: options, prompts, retries, texts, streams and exit codes of the real client."""
+"""The emulated trepctl: the commands, with the texts, streams and exit codes of the real client."""
 
-import glob
 import re
-import sys
 import time
 from pathlib import Path
 
 from . import config, db, details, render, run
-from .replicator import RMI_PORTS, STATES, VERSION, Refused, Replicator
+from .client import Client, Ended
+from .replicator import STATES, Refused
 from .server import Server
-
-_NO_SERVICE = "You must specify a service name using -service"
-_DOWN = {
-    "refused": "javax.naming.ServiceUnavailableException [Root exception is java.rmi.ConnectException: Connection"
-               " refused to host: {host}; nested exception is: \n\tjava.net.ConnectException: Connection refused]",
-    "not-a-registry": "javax.naming.CommunicationException [Root exception is java.rmi.NoSuchObjectException: no such"
-                      " object in table]",
-}
+from .status import RMI_PORTS, VERSION
 
 
-class Ended(Exception):
-    """The call ends here with this text and exit code 1."""
-
-
-class Client:
+class Trepctl(Client):
     """One call."""
-
-    def __init__(self, which):
-        self.which = which
-        self.host, self.port = "localhost", RMI_PORTS[which]
-        self.service_name = None
-        self.retry = 10
-        self.replicator = None
-        self.command, self.words = None, []
-
-    # From the command line to the replicator
-
-    def main(self, argv):
-        try:
-            self._globals(argv)
-            if self.command == "help":
-                print((Path(__file__).parent / "help.txt").read_text(), end="")
-                return 0
-            self._connect()
-            handler = getattr(self, f"do_{(self.command or 'help').replace('-', '_')}", None)
-            if handler is None:
-                raise Ended(f"Unknown command, try 'help' to get a list: '{self.command}")
-            handler()
-            return 0
-        except Refused as refused:
-            print(f"Operation failed: {refused}")
-        except Ended as ended:
-            print(ended)
-        return 1
-
-    def _globals(self, argv):
-        # bin/trepctl passes $* unquoted: the shell splits and globs its arguments once more.
-        words = [found for word in " ".join(argv).split() for found in (sorted(glob.glob(word)) or [word])]
-        while words and words[0].startswith("-"):
-            option = words.pop(0)
-            if option in ("-verbose", "-all-services"):
-                if option == "-all-services":
-                    self.service_name = "*"
-                continue
-            if option not in ("-host", "-port", "-service", "-retry"):
-                raise Ended(f"Unrecognized global option: {option}")
-            if not words:
-                raise Ended(f"Missing value for {option}")
-            value = words.pop(0)
-            if option == "-host":
-                self.host = value
-            elif option == "-service":
-                self.service_name = value
-            elif not re.fullmatch("[0-9]+", value):
-                raise Ended(f"Missing or invalid argument to flag: {option}")
-            elif option == "-port":
-                self.port = int(value)
-            else:
-                self.retry = int(value)
-        if words:
-            self.command, self.words = words[0], words[1:]
-
-    def _connect(self):
-        """Try once and then once a second, a dot for every failure."""
-        for attempt in range(self.retry + 1):
-            failure = self._attempt()
-            if failure is None:
-                if attempt:
-                    print()
-                return
-            if attempt < self.retry:
-                time.sleep(1)
-                print(".", end="", flush=True)
-        raise Ended(
-            f"Connection failed: A component of type 'replicator' at address {self.host}:{self.port} is not"
-            f" available.\n java.io.IOException: Failed to retrieve RMIServer stub:"
-            f" {_DOWN[failure].format(host=self.host)}\nCheck to be sure that the service is running.")
-
-    def _attempt(self):
-        own = self.host in ("localhost", "127.0.0.1", config.host())
-        host = config.host() if own else self.host
-        known = any(host in site["nodes"] for site in config.load()["sites"].values())
-        for which, port in RMI_PORTS.items():
-            if known and Replicator(host, which).running:
-                if port == self.port:
-                    self.replicator = Replicator(host, which)
-                    return None
-                if port + 1 == self.port:
-                    return "not-a-registry"
-        return "refused"
-
-    # The service meant
-
-    def _service_or_none(self):
-        """The loaded service named, or the only one configured."""
-        name = self.service_name
-        if name is None:
-            names = self.replicator.names()
-            if not names:
-                raise Refused("Operation requires a service name, but the replicator does not have any services"
-                              " defined")
-            if len(names) > 1:
-                raise Refused("You must specify a service name with the -service flag")
-            name = names[0]
-        return self.replicator.service(name)
-
-    def _service(self):
-        """The loaded service; a service's own manager that is not there is tried again like a connection."""
-        for attempt in range(self.retry + 1):
-            service = self._service_or_none()
-            if service:
-                if attempt:
-                    print()
-                return service
-            if attempt < self.retry:
-                time.sleep(1)
-                print(".", end="", flush=True)
-        raise Refused("null")
-
-    def _configured(self):
-        """The service by its compulsory name, loaded or not."""
-        if self.service_name is None:
-            raise Refused(_NO_SERVICE)
-        for service in self.replicator.configured():
-            if service.name == self.service_name:
-                return service
-        raise Refused(f"Unknown replication service name: {self.service_name}")
-
-    def _services(self):
-        """The services an ``online`` or ``offline`` is for (-all-services: since 6.1)."""
-        if "-all-services" in self.words:
-            self.words.remove("-all-services")
-            self.service_name = "*"
-        return self.replicator.services() if self.service_name == "*" else [self._service()]
-
-    # Options of commands
-
-    def _options(self, flags=(), valued=(), optional=(), unknown="Unrecognized option: {}"):
-        """{option: value or True}; ``optional`` ones take a value if one follows."""
-        found, words = {}, list(self.words)
-        while words:
-            word = words.pop(0)
-            if word in flags:
-                found[word] = True
-            elif word in valued:
-                if not words:
-                    raise Ended(f"Missing or invalid argument to flag: {word}")
-                found[word] = words.pop(0)
-            elif word in optional:
-                found[word] = words.pop(0) if words and not words[0].startswith("-") else True
-            else:
-                raise Ended(unknown.format(word))
-        return found
-
-    @staticmethod
-    def _number(options, name, default):
-        value = options.get(name, default)
-        if not re.fullmatch("[0-9]+", str(value)):
-            raise Ended(f"Missing or invalid argument to flag: {name}")
-        return int(value)
-
-    @staticmethod
-    def _confirmed(question):
-        """Only the very word yes counts; anything else, or the end of input, is a no."""
-        print(f"{question} [yes/NO] ", end="", flush=True)
-        try:
-            return sys.stdin is not None and sys.stdin.readline().rstrip("\n") == "yes"
-        except (OSError, ValueError):
-            return False
 
     # Commands of the whole replicator
 
@@ -199,11 +24,21 @@ class Client:
         rows = []
         for service in self.replicator.configured():
             if not service.loaded:
-                row = dict.fromkeys(("appliedLastSeqno", "appliedLatency", "role", "serviceType", "state"), "Unknown")
+                row = dict.fromkeys(
+                    ("appliedLastSeqno", "appliedLatency", "role", "serviceType", "state"), "Unknown"
+                )
                 rows.append({**row, "serviceName": service.name, "started": "false"})
                 continue
             row = {**service.status(), "started": "true"}
-            keys = ("appliedLastSeqno", "appliedLatency", "role", "serviceName", "serviceType", "started", "state")
+            keys = (
+                "appliedLastSeqno",
+                "appliedLatency",
+                "role",
+                "serviceName",
+                "serviceType",
+                "started",
+                "state",
+            )
             rows.append(row if full else {key: row[key] for key in keys})
         self._print("services", rows, as_json)
 
@@ -213,9 +48,7 @@ class Client:
             print(render.records(rows))
             return
         print(f"Processing {command} command{what}...")
-        for row in rows:
-            print(render.table(row))
-        print(f"Finished {command} command{what}...")
+        print(f"{render.tables(rows)}Finished {command} command{what}...")
 
     def do_kill(self):
         if "-y" in self.words or self._confirmed("Do you really want to kill the replicator process?"):
@@ -241,7 +74,7 @@ class Client:
         if as_json:
             print(render.record(status))
         else:
-            print(f"{render.table(status)}\nFinished status command...")
+            print(f"{render.tables([status])}Finished status command...")
 
     def do_properties(self):
         options = self._options(flags=("-values",), valued=("-filter",))
@@ -251,8 +84,10 @@ class Client:
     def do_capabilities(self):
         self._options()
         self._service()
-        print("Replicator Capabilities\n  Roles:             [master, slave]\n  Replication Model: push\n"
-              "  Consistency Check: true\n  Heartbeat:         true\n  Flush:             true")
+        print(
+            "Replicator Capabilities\n  Roles:             [master, slave]\n  Replication Model: push\n"
+            "  Consistency Check: true\n  Heartbeat:         true\n  Flush:             true"
+        )
 
     def do_clients(self):
         as_json = "-json" in self._options(flags=("-json",))
@@ -297,8 +132,10 @@ class Client:
             raise Refused(f'Wait operation failed: For input string: "{wanted}"')
         status = service.status()
         if status["state"].startswith("OFFLINE"):
-            raise Refused("Wait operation failed: Invalid replicator state for this operation. Cannot wait for event"
-                          f" {wanted} to be committed.")
+            raise Refused(
+                "Wait operation failed: Invalid replicator state for this operation. Cannot wait for event"
+                f" {wanted} to be committed."
+            )
         return int(status["appliedLastSeqno"]) >= int(wanted)
 
     # Commands of one service: acting
@@ -343,8 +180,10 @@ class Client:
             service.heartbeat("FLUSH")
         except Refused as refused:
             raise Refused(f"Flush operation failed: {refused}") from None
-        print("Master log is synchronized with database at log sequence number:"
-              f" {service.status()['appliedLastSeqno']}")
+        print(
+            "Master log is synchronized with database at log sequence number:"
+            f" {service.status()['appliedLastSeqno']}"
+        )
 
     def do_check(self):
         name = self.words[0] if self.words else ""
@@ -355,8 +194,10 @@ class Client:
             raise Refused("Consistency check operation failed: Operation irrelevant in current state")
         print(f"Check (id={int(time.time()) % 1000}) issued")
         if service.role == "slave":
-            print("WARN: check should be issued from the master as opposed to the slave; to avoid duplicate key"
-                  " errors, remove it from the consistency table when done")
+            print(
+                "WARN: check should be issued from the master as opposed to the slave; to avoid duplicate key"
+                " errors, remove it from the consistency table when done"
+            )
 
     def do_purge(self):
         options = self._options(flags=("-y",), valued=("-limit",))
@@ -381,7 +222,8 @@ class Client:
         service = self._configured()
         what = {"all": "", "thl": "THL for ", "relay": "relay logs for ", "db": "database for "}[scope]
         if confirmed or self._confirmed(
-                f"Do you really want to delete {what}replication service {service.name} completely?"):
+            f"Do you really want to delete {what}replication service {service.name} completely?"
+        ):
             service.reset(scope)
 
     def do_load(self):
@@ -396,14 +238,18 @@ class Client:
                 raise Refused("You must specify a service name with the -service flag")
             self.service_name = names[0]
         service = self._configured()
-        if "-y" in self.words or self._confirmed(f"Do you really want to stop replication service {service.name}?"):
+        if "-y" in self.words or self._confirmed(
+            f"Do you really want to stop replication service {service.name}?"
+        ):
             service.unload()
             print(f"Service stopped successfully: name={service.name}")
 
     def do_clear(self):
         if self._service().state() == "ONLINE":
-            raise Refused("Clear dynamic properties failed: com.continuent.tungsten.replicator.management."
-                          "ReplicatorStateException: Operation irrelevant in current state")
+            raise Refused(
+                "Clear dynamic properties failed: com.continuent.tungsten.replicator.management."
+                "ReplicatorStateException: Operation irrelevant in current state"
+            )
 
     def do_setrole(self):
         options = self._options(valued=("-role", "-uri"))
@@ -414,8 +260,10 @@ class Client:
             raise Refused("set role operation failed (Operation irrelevant in current state)")
         # The manager gives the roles.
         if options["-role"] != service.role:
-            raise Refused("set role operation failed (State transition could not complete and was rolled back:"
-                          f" state={service.state()} transition=OFFLINE-SETROLE event=SetRoleEvent)")
+            raise Refused(
+                "set role operation failed (State transition could not complete and was rolled back:"
+                f" state={service.state()} transition=OFFLINE-SETROLE event=SetRoleEvent)"
+            )
 
     def do_configure(self):
         if self.words and not Path(self.words[0]).exists():
@@ -425,8 +273,10 @@ class Client:
     def do_restore(self):
         print("Warning! This is deprecated and will be removed in a future release!")
         state = self._service().state()
-        raise Refused("Restore operation failed: State transition could not complete and was rolled back:"
-                      f" state={state} transition=OFFLINE-RESTORE event=RestoreEvent")
+        raise Refused(
+            "Restore operation failed: State transition could not complete and was rolled back:"
+            f" state={state} transition=OFFLINE-RESTORE event=RestoreEvent"
+        )
 
     def do_shard(self):
         self._service()
@@ -443,6 +293,6 @@ class Client:
 
 
 def main(argv, program):
-    """``program``: the path by which the tool was started; it decides which of the two replicators is meant."""
-    client = Client(config.which(program))
+    """``program``: the path of the tool as started, which tells which of the two replicators is meant."""
+    client = Trepctl(config.which(program))
     return run.tool("trepctl", argv, lambda: client.main(argv))

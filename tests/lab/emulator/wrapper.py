@@ -63,6 +63,6 @@ def _work(replicator, words):
 
 
 def main(argv, program):
-    """``program``: the path by which the tool was started; it decides which of the two replicators is meant."""
+    """``program``: the path of the tool as started, which tells which of the two replicators is meant."""
     replicator = Replicator(config.host(), config.which(program))
     return run.tool("replicator", argv, lambda: _work(replicator, argv))
