@@ -42,7 +42,7 @@ def _initial(site):
             node: {"pid": 8805 + 11 * number, "state": "ONLINE"}
             for number, node in enumerate(planned["nodes"])
         },
-        "composite": bool(config.load().get("composite")),
+        "composite": False,
     }
 
 
