@@ -68,6 +68,7 @@ def preflight(name):
         00 preflight:
           reprovision.preflight: []
     """
+    begun = time.time()
     try:
         topology = __salt__["topology.merge"](__pillar__.get("tungsten"), __pillar__.get("reprovision"))
         order = topology["reprovision"]
@@ -105,7 +106,7 @@ def preflight(name):
     )
     if __opts__["test"]:
         return _answer(name, None, plan)
-    _begin(name)
+    _begin(name, begun)
     _end(name, "done", plan)
     return _answer(name, True, f"{plan} Run {run_id}.")
 
@@ -153,9 +154,9 @@ def _current():
         raise CommandExecutionError("reprovision.preflight has not run in this orchestration") from None
 
 
-def _begin(name):
+def _begin(name, begun=None):
     run = _current()["run"]
-    run["steps"][name] = {"state": "running", "started": __salt__["runrecord.now"](), "clock": time.time()}
+    run["steps"][name] = {"state": "running", "started": __salt__["runrecord.now"](), "clock": begun or time.time()}
     __salt__["runrecord.save"](run)
     _fire(run, name, "start", number=len(run["steps"]), of=len(run["plan"]))
 
@@ -266,7 +267,7 @@ def _apply(name, minions, sls, run, timeout):
 
 def _how_to_go_on(run, failed_step):
     done = [step for step, record in run["steps"].items() if record["state"] == "done"]
-    lines = [f"The run stopped at: {failed_step}. Done before it: {', '.join(done)}."]
+    lines = [f"The run stopped at step {failed_step!r}; the last one done is {done[-1]!r}."]
     if len(done) > 1:
         lines.append(
             f"Site {run['failed']} stays in MAINTENANCE with its routers offline: nobody is served from half-built data."

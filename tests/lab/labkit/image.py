@@ -26,6 +26,8 @@ bind-address = 0.0.0.0
 skip-name-resolve
 log_bin = mysql-bin
 log_slave_updates = OFF
+# Named after no host: a copied directory would else look for the donor's.
+relay_log = relay-bin
 # A copied data directory must not start the donor's connections by itself.
 skip_slave_start
 binlog_format = ROW

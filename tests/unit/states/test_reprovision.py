@@ -440,7 +440,7 @@ class TestStep:
         assert ret["changes"] == {"west3": {"b": {"mysqld": "stopped"}}}, "what was done before it failed"
         lines = ret["comment"].splitlines()
         assert "west3: no shun" in lines
-        assert "The run stopped at: 06 donor shunned. Done before it: 00 preflight, 01 policy." in lines
+        assert "The run stopped at step '06 donor shunned'; the last one done is '01 policy'." in lines
         assert "stays in MAINTENANCE with its routers offline" in ret["comment"]
         assert "The donor west3 is out of service." in ret["comment"]
         assert lines[-1].endswith(
