@@ -3,8 +3,10 @@
 import argparse
 import json
 import subprocess
+import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -59,8 +61,7 @@ def orchestrate(lab):
     """Run the operator's command with a live view beside it; return its exit code and answer."""
     log = (lab.home / "orchestration.json").open("w+")
     orders = subprocess.Popen(
-        [sys.executable, str(Path(__file__).parent / "lab"), "--lab", lab.name, "exec", MASTER,
-         "salt-run", "state.orch", "orch.reprovision", "--out=json", "--log-level=quiet"],
+        hosts.command(lab, MASTER, ["salt-run", "state.orch", "orch.reprovision", "--out=json", "--log-level=quiet"]),
         stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     watch(lab)
     code = orders.wait(600)
@@ -69,7 +70,15 @@ def orchestrate(lab):
 
 
 def watch(lab):
-    hosts.execute(lab, MASTER, ["salt-run", "reprovision.watch", FAILED, "--log-level=quiet", "--out=quiet"])
+    """Show the run's steps as they happen."""
+    shown = subprocess.Popen(
+        hosts.command(lab, MASTER, ["salt-run", "reprovision.watch", FAILED, "--log-level=quiet"]),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in shown.stderr:
+        # Salt 3008's own farewell, harmless.
+        if not line.startswith("unclosed "):
+            print(line, end="", flush=True)
+    shown.wait(600)
 
 
 def by_event(lab):
@@ -120,10 +129,13 @@ def demonstrate(lab, options):
     hosts.up(lab)
     if options.by_event:
         configure.pillar(lab, lab.root(MASTER), {FAILED: "reprovision"})
-    salt.ready(lab)
+    clock.lap(f"Filling every node with {options.megabytes} MB while Salt's minions come up")
+    with ThreadPoolExecutor() as side_by_side:
+        filled = side_by_side.submit(data.fill, lab, options.megabytes)
+        salt.ready(lab)
+        rows = filled.result()
     data.wait_online(lab)
-    clock.lap(f"Filling every node with {options.megabytes} MB, and writing at both sites from now on")
-    rows = data.fill(lab, options.megabytes)
+    clock.lap("Writing at both sites from now on")
     data.start_load(lab, rows)
     identities = data.identity(lab, lab.site_nodes()[FAILED][0])
     clock.lap(f"Making {FAILED} drift: rows changed, deleted and added behind replication's back")
@@ -165,6 +177,8 @@ def main():
     parser.add_argument("--megabytes", type=int, default=210, help="data of each node (210)")
     options = parser.parse_args()
     lab = plan.Lab(name="demo")
+    # Also when it is told to end: the lab must not stay behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     try:
         hosts.down(lab)
         good = demonstrate(lab, options)

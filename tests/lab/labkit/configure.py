@@ -110,8 +110,6 @@ def _master(lab, root):
         "auto_accept": True,
         "file_roots": {"base": ["/srv/reprovision"]},
         "pillar_roots": {"base": ["/srv/pillar"]},
-        # A file saved in the checkout is there at the next run, not up to a minute later.
-        "fileserver_list_cache_time": 0,
         "timeout": 10,
         "gather_job_timeout": 10,
         "worker_threads": 4,

@@ -128,20 +128,25 @@ def _booted(lab, host):
     return state.stdout.strip() in ("running", "degraded")
 
 
-def execute(lab, host, argv, capture=False, timeout=None, stdin=None):
-    """Run a command inside a host; with ``capture`` its output comes back as text."""
+def command(lab, host, argv):
+    """The argv that runs ``argv`` inside a host."""
     pid = leader(lab, host)
     if not pid:
         raise LabError(f"{host} is not running")
-    command = [
+    return [
         "nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wdns=/root", "--",
         "env", "-i", "PATH=/opt/salt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME=/root", "USER=root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}", *map(str, argv),
     ]
+
+
+def execute(lab, host, argv, capture=False, timeout=None, stdin=None):
+    """Run a command inside a host; with ``capture`` its output comes back as text."""
+    inside = command(lab, host, argv)
     if capture:
-        return subprocess.run(command, text=True, input=stdin, stdin=None if stdin else subprocess.DEVNULL,
+        return subprocess.run(inside, text=True, input=stdin, stdin=None if stdin else subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
-    return subprocess.run(command, timeout=timeout)
+    return subprocess.run(inside, timeout=timeout)
 
 
 def status(lab):

@@ -16,13 +16,15 @@ def ready(lab, timeout=120):
     while missing:
         if time.monotonic() > deadline:
             raise LabError(f"these minions do not answer: {', '.join(sorted(missing))}")
-        answers = call(lab, ["salt", "*", "test.ping", "--timeout=5", "--static", "--out=json"])
+        answers = call(lab, ["salt", "*", "test.ping", "--timeout=3", "--static", "--out=json"])
         missing = expected - {minion for minion, value in answers.items() if value is True}
     sync(lab)
 
 
 def sync(lab):
     """What an operator does after every upgrade: master first, then the minions."""
+    # A file that has just been saved in the checkout would else be noticed some seconds later.
+    call(lab, ["salt-run", "fileserver.clear_file_list_cache", "--out=json"])
     call(lab, ["salt-run", "saltutil.sync_all", "--out=json"])
     answers = call(lab, ["salt", "*", "saltutil.sync_all", "--timeout=60", "--static", "--out=json"])
     silent = set(lab.hosts()) - {MASTER} - set(answers)
