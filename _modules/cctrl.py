@@ -73,7 +73,8 @@ def parse_ls(text):
     """
     if not isinstance(text, str):
         raise SaltInvocationError("cctrl.parse_ls reads text")
-    found = {"service": None, "version": None, "composite": False, "coordinator": None, "routers": {}, "datasources": {}}
+    found = {"service": None, "version": None, "composite": False, "coordinator": None, "routers": {},
+             "datasources": {}}
     version = VERSION.search(text)
     found["version"] = version[1] if version else None
     lines = []
@@ -221,8 +222,8 @@ def session(*commands, timeout=SECONDS):
     timeout
         Seconds after which the session is ended.
 
-    Raises SaltInvocationError for a line that is not of the runbook, CommandExecutionError when cctrl is not there, runs
-    out of time or ends with another code than 0. A code of 0 proves nothing.
+    Raises SaltInvocationError for a line that is not of the runbook, CommandExecutionError when cctrl is not there,
+    runs out of time or ends with another code than 0. A code of 0 proves nothing.
 
     CLI Example:
 

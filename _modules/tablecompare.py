@@ -136,7 +136,9 @@ def _narrow(minions, buckets, suspects, looks, pause, looked):
         name: {
             "reason": "rows differ",
             "count": len(found),
-            "keys": {key: {minion: views[minion][name].get(key) for minion in minions} for key in sorted(found)[:SHOWN]},
+            "keys": {
+                key: {minion: views[minion][name].get(key) for minion in minions} for key in sorted(found)[:SHOWN]
+            },
         }
         for name, found in keys.items()
     }

@@ -99,7 +99,8 @@ def _key_text(table):
         return _row_hash(table)
     parts = []
     for column in table["key"]:
-        value = f"HEX({_quoted(column)})" if table["columns"][column] in BINARY_TYPES else f"CAST({_quoted(column)} AS CHAR)"
+        name, kind = _quoted(column), table["columns"][column]
+        value = f"HEX({name})" if kind in BINARY_TYPES else f"CAST({name} AS CHAR)"
         parts.append(f"QUOTE({value})" if len(table["key"]) > 1 else value)
     return parts[0] if len(parts) == 1 else f"CONCAT_WS(',', {', '.join(parts)})"
 

@@ -270,14 +270,14 @@ def _how_to_go_on(run, failed_step):
     lines = [f"The run stopped at step {failed_step!r}; the last one done is {done[-1]!r}."]
     if len(done) > 1:
         lines.append(
-            f"Site {run['failed']} stays in MAINTENANCE with its routers offline: nobody is served from half-built data."
+            f"Site {run['failed']} stays in MAINTENANCE with its routers offline: nobody is served half-built data."
         )
     taken = [step for step in run["steps"] if step[:2] == "06"]
     given_back = [step for step in done if step[:2] == "11"]
     if taken and not given_back:
         lines.append(
-            f"The donor {run['donor']} is out of service. The next run takes it over as it is; to give it back instead: "
-            f"start mysqld on it, then cctrl> datasource {run['donor']} recover"
+            f"The donor {run['donor']} is out of service. The next run takes it over as it is; to give it back "
+            f"instead: start mysqld on it, then cctrl> datasource {run['donor']} recover"
         )
     order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
     lines.append(

@@ -1,4 +1,4 @@
-"""The demonstration: fill two sites, write to both, let one drift, re-provision it, and prove that it is right again."""
+"""The demonstration: fill two sites, write to both, let one drift, re-provision it, prove that it is right again."""
 
 import argparse
 import json
@@ -85,7 +85,8 @@ def by_event(lab):
     """Somebody's monitoring says on a node of the failed site that it has drifted; twice, as monitoring does."""
     reporter = lab.site_nodes()[FAILED][1]
     for _ in range(2):
-        hosts.execute(lab, reporter, ["salt-call", "event.send", f"tungsten/drift/{FAILED}", "--out=quiet"], capture=True)
+        hosts.execute(
+            lab, reporter, ["salt-call", "event.send", f"tungsten/drift/{FAILED}", "--out=quiet"], capture=True)
     watch(lab)
     record = salt.call(lab, ["salt-run", "reprovision.record", FAILED, "--out=json"])
     return 0 if record["state"] == "done" else 1, json.dumps(record, indent=2)

@@ -1,4 +1,4 @@
-"""The sites' data: fill it, write to it all the time, make it drift, and prove it equal without the extension's help."""
+"""The sites' data: fill it, write to it, make it drift, and prove it equal without the extension's help."""
 
 import json
 import threading
@@ -53,12 +53,13 @@ def fill(lab, megabytes):
     text = f"SET sql_log_bin=0; CREATE DATABASE IF NOT EXISTS {SCHEMA}; USE {SCHEMA};"
     for table in TABLES:
         text += f"""
-            CREATE TABLE {table} (id INT PRIMARY KEY, customer INT, amount DECIMAL(10,2), at DATETIME, note VARCHAR(600),
-                                  KEY (customer)) ENGINE=InnoDB;
+            CREATE TABLE {table} (id INT PRIMARY KEY, customer INT, amount DECIMAL(10,2), at DATETIME,
+                                  note VARCHAR(600), KEY (customer)) ENGINE=InnoDB;
             INSERT INTO {table} SELECT seq, seq % 9973, seq % 100000 / 100,
                 '2026-01-01' + INTERVAL seq SECOND, REPEAT(MD5(seq), 13) FROM seq_1_to_{rows};"""
     text += """
-        CREATE TABLE ledger (site CHAR(12), number BIGINT, at DATETIME(6), note VARCHAR(100), PRIMARY KEY (site, number));"""
+        CREATE TABLE ledger (site CHAR(12), number BIGINT, at DATETIME(6), note VARCHAR(100),
+                             PRIMARY KEY (site, number));"""
     everywhere(lab, lambda host: sql(lab, host, text))
     return rows
 

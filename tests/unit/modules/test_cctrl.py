@@ -53,7 +53,8 @@ class TestParse:
         with pytest.raises(CommandExecutionError, match="cannot be read"):
             cctrl.parse_ls(read(name))
 
-    @pytest.mark.parametrize("text", ["", "\n", "\x00\xff garbage {[", "Exiting...\n", "[LOGICAL] /east > \nExiting..."])
+    @pytest.mark.parametrize(
+        "text", ["", "\n", "\x00\xff garbage {[", "Exiting...\n", "[LOGICAL] /east > \nExiting..."])
     def test_garbage_raises(self, text):
         with pytest.raises(CommandExecutionError):
             cctrl.parse_ls(text)
@@ -109,7 +110,8 @@ class TestParse:
 
     @pytest.mark.parametrize("prompt", ["[LOGICAL:EXPERT] /east > ls\n", "[LOGICAL:EXPERT] /east > "])
     def test_echoed_and_plain_prompts(self, prompt):
-        found = cctrl.parse_ls(f"{prompt}COORDINATOR[east1:MAINTENANCE:ONLINE]\n[LOGICAL:EXPERT] /east > \nExiting...\n")
+        found = cctrl.parse_ls(
+            f"{prompt}COORDINATOR[east1:MAINTENANCE:ONLINE]\n[LOGICAL:EXPERT] /east > \nExiting...\n")
         assert found["service"] == "east" and found["coordinator"]["policy"] == "MAINTENANCE"
 
     def test_the_last_listing_counts(self):
@@ -202,7 +204,8 @@ class TestSession:
         assert run.call_args.kwargs["runas"] == "tungsten" and run.call_args.kwargs["python_shell"] is False
 
     @pytest.mark.parametrize("line", [
-        "ls; quit", "ls\nset policy automatic", "datasource east1 fail", "datasource * shun", "failover", "", "router * kill",
+        "ls; quit", "ls\nset policy automatic", "datasource east1 fail", "datasource * shun", "failover", "",
+        "router * kill",
         "datasource east1;ls shun", None, "datasource -x shun",
     ])
     def test_other_lines_are_never_typed(self, run, line):
@@ -210,7 +213,8 @@ class TestSession:
             cctrl.session(line)
         run.assert_not_called()
 
-    @pytest.mark.parametrize("code, said", [(124, "did not end within 60 s"), (137, "did not end"), (1, "ended with 1")])
+    @pytest.mark.parametrize(
+        "code, said", [(124, "did not end within 60 s"), (137, "did not end"), (1, "ended with 1")])
     def test_a_hang_and_an_exit_code_quote_what_was_printed(self, run, code, said):
         run.return_value = {"retcode": code, "stdout": "half a line", "stderr": "no manager"}
         with pytest.raises(CommandExecutionError, match=f"(?s){said}.*half a line.*no manager"):
@@ -278,7 +282,8 @@ class TestActing:
 
     def test_a_refused_recover_is_quoted(self, run):
         shunned = listing(west3="slave:SHUNNED(MANUALLY-SHUNNED)")
-        run.return_value = {"retcode": 0, "stdout": "Recovery failed because of unextracted events\n" + shunned, "stderr": ""}
+        run.return_value = {
+            "retcode": 0, "stdout": "Recovery failed because of unextracted events\n" + shunned, "stderr": ""}
         with pytest.raises(CommandExecutionError, match="unextracted events"):
             cctrl.bring_back("west3", "recover")
 

@@ -15,7 +15,8 @@ SHUNNED = {"east1": "master:SHUNNED(MANUALLY-SHUNNED)", "replicator": "OFFLINE"}
 ONLINE = {"east1": "master:ONLINE"}
 # state, its arguments, the function that acts with its arguments, ls before, ls after
 CASES = [
-    ("policy", {"name": "MAINTENANCE"}, "set_policy", ("MAINTENANCE",), {}, ONLINE, {**ONLINE, "policy": "MAINTENANCE"}),
+    ("policy", {"name": "MAINTENANCE"}, "set_policy", ("MAINTENANCE",), {}, ONLINE,
+     {**ONLINE, "policy": "MAINTENANCE"}),
     ("routers_offline", {"name": "x"}, "set_routers", ("OFFLINE",), {}, ONLINE, {**ONLINE, "router": "OFFLINE"}),
     ("routers_online", {"name": "x"}, "set_routers", ("ONLINE",), {}, {**ONLINE, "router": "OFFLINE"}, ONLINE),
     ("datasource_shunned", {"name": "east1", "force": True}, "shun", ("east1",), {"force": True}, ONLINE, SHUNNED),
@@ -36,7 +37,8 @@ def mocks():
 
 @pytest.fixture
 def configure_loader_modules(mocks):
-    conditions = {f"cctrl.{name}": getattr(module, name) for name in ("has_policy", "has_routers", "is_shunned", "is_online")}
+    names = ("has_policy", "has_routers", "is_shunned", "is_online")
+    conditions = {f"cctrl.{name}": getattr(module, name) for name in names}
     return {cctrl: {"__salt__": {**mocks, **conditions}, "__opts__": {"test": False}, "__grains__": {"id": "east1"}}}
 
 

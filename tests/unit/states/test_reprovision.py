@@ -445,7 +445,8 @@ class TestStep:
         assert "The donor west3 is out of service." in ret["comment"]
         assert lines[-1].endswith(
             "salt-run state.orch orch.reprovision "
-            'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3", "method": "rsync", "replica_method": "xtrabackup"}}\''
+            'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3", "method": "rsync", '
+            '"replica_method": "xtrabackup"}}\''
         )
         record = saved()
         assert record["state"] == "failed" and record["finished"]
