@@ -68,13 +68,16 @@ def judge(topology, facts, resumes=False):
 
         salt-run salt.cmd preflight.judge "$topology" "$facts"
     """
+    composite = [fault for minion, fact in sorted(facts.items()) for fault in _composite(minion, fact)]
+    if composite:
+        # Nothing else that could be said of it would mean anything here.
+        return {"faults": composite, "primaries": {}, "donor": None}
     faults, primaries, datasources = [], {}, {}
     for site, settings in topology["sites"].items():
         views = {}
         for host, minion in settings["nodes"].items():
             fact = facts[minion]
             faults.extend(f"{minion}: {fault}" for fault in fact["faults"])
-            faults.extend(_composite(minion, fact))
             if not fact["faults"]:
                 faults.extend(_services(minion, fact))
                 views[host] = fact["cctrl"]
