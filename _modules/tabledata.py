@@ -19,6 +19,10 @@ BINARY_TYPES = (
     "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bit", "geometry", "point", "linestring",
     "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection",
 )
+# A string function answers NULL above max_allowed_packet: a long value would count as NULL, a long row not at all.
+LONG_TYPES = (
+    "mediumtext", "longtext", "mediumblob", "longblob", "json", *BINARY_TYPES[BINARY_TYPES.index("geometry"):],
+)
 
 
 def __virtual__():
@@ -49,7 +53,7 @@ def tables():
     found = {}
     for row in _query(
             "SELECT table_schema AS s, table_name AS t, COALESCE(table_rows, 0) AS n FROM information_schema.tables "
-            f"WHERE table_type = 'BASE TABLE' AND {where}"):
+            f"WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {where}"):
         found[f"{row['s']}.{row['t']}"] = {
             "schema": row["s"], "table": row["t"], "columns": {}, "key": [], "rows": int(row["n"])}
     definitions = {name: [] for name in found}
@@ -83,6 +87,11 @@ def _bytes(column, kind):
     if kind == "timestamp":
         # Shown in the session's time zone, which may differ from node to node.
         return f"CAST(UNIX_TIMESTAMP({name}) AS BINARY)"
+    if kind in LONG_TYPES:
+        return f"MD5({name})"
+    if kind == "float":
+        # Printed as such it has 6 digits, which is fewer than are stored.
+        name = f"{name} + 0e0"
     return f"HEX({name})" if kind in BINARY_TYPES else f"CAST({name} AS BINARY)"
 
 
@@ -100,7 +109,10 @@ def _key_text(table):
     parts = []
     for column in table["key"]:
         name, kind = _quoted(column), table["columns"][column]
-        value = f"HEX({name})" if kind in BINARY_TYPES else f"CAST({name} AS CHAR)"
+        if kind == "timestamp":
+            value = f"CONVERT(UNIX_TIMESTAMP({name}) USING utf8mb4)"
+        else:
+            value = f"HEX({name})" if kind in BINARY_TYPES else f"CONVERT({name} USING utf8mb4)"
         parts.append(f"QUOTE({value})" if len(table["key"]) > 1 else value)
     return parts[0] if len(parts) == 1 else f"CONCAT_WS(',', {', '.join(parts)})"
 
@@ -142,9 +154,11 @@ def checksums(buckets):
     known, found = _known(buckets), {}
     for name, number in buckets.items():
         table = known[name]
+        # Without a key rows may be the same, and an even number of them would vanish in an XOR.
+        total = "BIT_XOR" if table["key"] else "SUM"
         rows = _query(
             f"SELECT {_bucket(table, number)} AS b, COUNT(*) AS n, "
-            f"BIT_XOR(CAST(CONV({_row_hash(table)}, 16, 10) AS UNSIGNED)) AS c "
+            f"{total}(CAST(CONV({_row_hash(table)}, 16, 10) AS UNSIGNED)) AS c "
             f"FROM {_quoted(table['schema'])}.{_quoted(table['table'])} GROUP BY b")
         found[name] = {row["b"]: [int(row["n"]), row["c"]] for row in rows}
     return found
@@ -173,8 +187,10 @@ def rows(wanted):
         table = known[name]
         only = ", ".join(str(int(bucket)) for bucket in which["only"]) or "NULL"
         value = _row_hash(table) if table["key"] else "COUNT(*)"
+        # In HEX, since the client's character set may lack the key's letters: two keys would become one.
         answer = _query(
-            f"SELECT {_key_text(table)} AS k, {value} AS h FROM {_quoted(table['schema'])}.{_quoted(table['table'])} "
+            f"SELECT HEX({_key_text(table)}) AS k, {value} AS h "
+            f"FROM {_quoted(table['schema'])}.{_quoted(table['table'])} "
             f"WHERE {_bucket(table, which['buckets'])} IN ({only})" + ("" if table["key"] else " GROUP BY k"))
-        found[name] = {row["k"]: row["h"] for row in answer}
+        found[name] = {bytes.fromhex(row["k"]).decode(errors="replace"): row["h"] for row in answer}
     return found
