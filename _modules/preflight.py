@@ -30,12 +30,13 @@ def facts():
              "locations": {}, "faults": []}
 
     def read(key, function, *args):
+        if function not in __salt__:
+            found["faults"].append(f"{function} is not available here: salt {__grains__['id']} saltutil.sync_all")
+            return
         try:
             found[key] = __salt__[function](*args)
         except CommandExecutionError as error:
             found["faults"].append(str(error))
-        except KeyError:
-            found["faults"].append(f"{function} is not available here: salt {__grains__['id']} saltutil.sync_all")
 
     read("node", "topology.node")
     if found["node"]:
@@ -164,12 +165,19 @@ def _unfit(source):
     return reasons
 
 
+def _left_by_a_run(source):
+    """A replica at rest, anywhere between being shunned and being given back."""
+    replicator = (source["replicator"] or {}).get("state")
+    return source["role"] == "slave" and (
+        source["state"] in ("SHUNNED", "OFFLINE") or (source["state"] == "ONLINE" and replicator == "OFFLINE")
+    )
+
+
 def _donor(site, donor, sources, resumes):
     if donor is None:
         return [f"{site}: none of its replicas is healthy enough to be the donor"]
     reasons = _unfit(sources[donor]) if donor in sources else ["cctrl does not list it"]
-    if resumes and donor in sources and sources[donor]["role"] == "slave" and sources[donor]["state"] in (
-            "SHUNNED", "OFFLINE"):
+    if resumes and donor in sources and _left_by_a_run(sources[donor]):
         # The run before this one stopped while it had the donor; that is where this one goes on.
         return []
     return [f"{donor}: cannot be the donor: {reason}" for reason in reasons]

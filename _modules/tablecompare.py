@@ -3,7 +3,8 @@ Whether all nodes hold the same rows, found out from the master while the sites 
 
 Nodes are never read at the same instant, and replication is always a little late: at a first look rows differ that are
 not different. So a row counts as different only if it differs at **every** look, with pauses in which replication
-passes. Rows that are late or hot fall out after a look or two; rows that have drifted stay.
+passes, and stood still on all nodes at the last two. Rows that are late fall out after a look or two, rows that are
+written all the time after a few more; rows that have drifted stay.
 """
 
 import time
@@ -15,6 +16,8 @@ MOST_BUCKETS = 4096
 # More than this is not narrowed down to rows: there would be nothing more to learn from it.
 MOST_ROWS = 50000
 SHOWN = 20
+# A row that is written before every look gets so many times the looks to be met at rest.
+PATIENCE = 4
 
 
 def __virtual__():
@@ -46,8 +49,13 @@ def run(minions, looks=8, pause=1.5):
     """
     begun = time.monotonic()
     minions = list(minions)
-    described = _ask(minions, "tabledata.tables", {})
-    differing, common = _schemas(described)
+    for _ in range(looks):
+        described = _ask(minions, "tabledata.tables", {})
+        differing, common = _schemas(described)
+        if not differing:
+            break
+        # A table that was just created or altered may still be on its way.
+        time.sleep(pause)
     buckets = {
         name: max(1, min(MOST_BUCKETS, max(described[minion][name]["rows"] for minion in minions) // ROWS_A_BUCKET))
         for name in common
@@ -116,11 +124,10 @@ def _rows_in(suspects, sums):
 
 def _narrow(minions, buckets, suspects, looks, pause, looked):
     """Look at the rows of the suspected buckets again and again; return those that differ every time."""
-    keys = {}
-    views = {}
+    keys, views, last = {}, {}, {}
     parts = {name: sorted(found) for name, found in suspects.items()}
     while parts:
-        views = _ask(minions, "tabledata.rows", {
+        last, views = views, _ask(minions, "tabledata.rows", {
             "wanted": {name: {"buckets": buckets[name], "only": only} for name, only in parts.items()}})
         for name in list(parts):
             now = _unequal([views[minion][name] for minion in minions])
@@ -128,7 +135,11 @@ def _narrow(minions, buckets, suspects, looks, pause, looked):
             if not keys[name]:
                 del parts[name], keys[name]
         looked += 1
-        if looked >= looks:
+        still = last and not any(
+            last[minion][name].get(key) != views[minion][name].get(key)
+            for name, found in keys.items() for key in found for minion in minions
+        )
+        if (looked >= looks and still) or looked >= looks * PATIENCE:
             break
         if parts:
             time.sleep(pause)
