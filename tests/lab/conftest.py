@@ -1,6 +1,5 @@
-"""One lab for all lab tests, with the hosts' real delays left out: what is tested is what happens, not how long."""
+"""The labs of the tests, with the delays of the real tools left out: what is tested is what happens, not how long."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -17,12 +16,11 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.lab)
 
 
-@pytest.fixture(scope="session")
-def lab():
-    """Two sites of three nodes, filled, in replication, written to at both sites."""
-    if os.geteuid():
-        pytest.skip("the lab needs root")
-    lab = plan.Lab(name="test", delays={})
+@pytest.fixture(scope="module")
+def lab(request):
+    """Filled sites in replication, written to at all of them: two of three nodes, or the module's SITES of NODES."""
+    lab = plan.Lab(name="test", sites=getattr(request.module, "SITES", 2), nodes=getattr(request.module, "NODES", 3),
+                   delays={})
     hosts.down(lab)
     try:
         hosts.up(lab)
