@@ -6,7 +6,6 @@ import subprocess
 import signal
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -130,13 +129,10 @@ def demonstrate(lab, options):
     hosts.up(lab)
     if options.by_event:
         configure.pillar(lab, lab.root(MASTER), {FAILED: "reprovision"})
-    clock.lap(f"Filling every node with {options.megabytes} MB while Salt's minions come up")
-    with ThreadPoolExecutor() as side_by_side:
-        filled = side_by_side.submit(data.fill, lab, options.megabytes)
-        salt.ready(lab)
-        rows = filled.result()
+    salt.ready(lab)
     data.wait_online(lab)
-    clock.lap("Writing at both sites from now on")
+    clock.lap(f"Filling every node with {options.megabytes} MB, and writing at both sites from now on")
+    rows = data.fill(lab, options.megabytes)
     data.start_load(lab, rows)
     identities = data.identity(lab, lab.site_nodes()[FAILED][0])
     clock.lap(f"Making {FAILED} drift: rows changed, deleted and added behind replication's back")

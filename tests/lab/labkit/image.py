@@ -34,6 +34,7 @@ binlog_format = ROW
 # Six servers share one machine's disk; the data is thrown away with the lab.
 innodb_flush_log_at_trx_commit = 2
 sync_binlog = 0
+innodb_doublewrite = OFF
 innodb_buffer_pool_size = 256M
 innodb_log_file_size = 48M
 performance_schema = OFF
