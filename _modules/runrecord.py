@@ -64,14 +64,17 @@ def _read(path):
         raise CommandExecutionError(f"{path} is not readable as JSON: {error}") from error
 
 
-def acquire(site, run):
+def acquire(site, run, shared=False):
     """
-    Take the lock of a failed site for this process. There is no release: the end of the process releases it.
+    Take the lock of a site for this process, until ``release`` or the end of the process, however it ends.
 
     site
-        The failed site.
+        The site.
     run
         The id of the run, for whoever finds the lock held.
+    shared
+        False for the failed site. True for the definitive one, which several runs may copy from, but which none may
+        rebuild meanwhile.
 
     Returns True. Raises CommandExecutionError naming the run that holds it.
 
@@ -84,18 +87,48 @@ def acquire(site, run):
     path = _folder(site) / "lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except BlockingIOError:
         holder = os.read(handle, 200).decode(errors="replace").strip()
         os.close(handle)
         raise CommandExecutionError(
-            f"Site {site} is being re-provisioned by run {holder or 'unknown'}: one run at a time. "
+            f"Site {site} is being re-provisioned, or copied from, by run {holder or 'unknown'}: one run at a time. "
             f"Watch it with: salt-run reprovision.watch {site}"
         ) from None
     os.ftruncate(handle, 0)
     os.write(handle, run.encode())
     _held[site] = handle
     return True
+
+
+def _lock(handle, kind, tries=5):
+    """Somebody who only looks whether a run is on holds the lock for an instant; that is no run."""
+    for left in reversed(range(tries)):
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(0.1)
+
+
+def release():
+    """
+    Give back every lock that this process holds, at the end of its run.
+
+    Returns the sites whose locks were held.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runrecord.release
+    """
+    sites = sorted(_held)
+    while _held:
+        os.close(_held.popitem()[1])
+    return sites
 
 
 def running(site):

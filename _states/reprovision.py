@@ -78,10 +78,14 @@ def preflight(name):
         if not __opts__["test"]:
             run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
             __salt__["runrecord.acquire"](failed, run_id)
+            __salt__["runrecord.acquire"](order["definitive"], run_id, shared=True)
         else:
             run_id = "test"
+        _refuse_half_built(order["definitive"])
         roles = _look(topology, previous)
     except CommandExecutionError as error:
+        if not __opts__["test"]:
+            __salt__["runrecord.release"]()
         return _answer(name, False, f"{error}\nNothing was changed.")
     run = {
         "run": run_id,
@@ -122,6 +126,16 @@ def _refuse_repetition(failed, previous, order):
         f"{previous['run']}), and no drift has been reported against it since. If you know better, insist: "
         + _command({"failed": failed, "definitive": order["definitive"], "insist": True})
     )
+
+
+def _refuse_half_built(definitive):
+    """What another run has left unfinished is no source to copy from."""
+    last = __salt__["runrecord.latest"](definitive)
+    if last and last["state"] != "done":
+        raise CommandExecutionError(
+            f"Site {definitive} cannot be the definitive one: its own re-provisioning (run {last['run']}) has not been "
+            f"completed. Complete it first, or name another site"
+        )
 
 
 def _command(order):
@@ -169,6 +183,8 @@ def _end(name, state, comment):
     if state == "failed":
         run.update(state="failed", finished=step_record["finished"])
     __salt__["runrecord.save"](run)
+    if run["state"] != "running":
+        __salt__["runrecord.release"]()
     _fire(run, name, state, seconds=seconds, comment=comment, number=len(run["steps"]), of=len(run["plan"]))
 
 

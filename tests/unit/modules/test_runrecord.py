@@ -155,6 +155,26 @@ def test_the_lock_of_this_process_refuses_this_process_too():
         runrecord.acquire("east", "second")
 
 
+def test_the_definitive_site_is_shared_but_not_rebuilt_meanwhile(tmp_path):
+    with other(HOLD, tmp_path) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(CommandExecutionError, match="Site east is being re-provisioned"):
+            runrecord.acquire("east", "8", shared=True)
+        holder.kill()
+        holder.wait()
+    assert runrecord.acquire("west", "8", shared=True)
+    assert runrecord.running("west") is None, "copied from is not being rebuilt"
+    with pytest.raises(CommandExecutionError):
+        runrecord.acquire("west", "9")
+
+
+def test_release_gives_everything_back():
+    runrecord.acquire("east", "8")
+    runrecord.acquire("west", "8", shared=True)
+    assert runrecord.release() == ["east", "west"]
+    assert runrecord.acquire("west", "9") and runrecord.acquire("east", "9", shared=True)
+
+
 def test_one_claim_of_many_threads(monkeypatch):
     def slow():
         time.sleep(0.005)

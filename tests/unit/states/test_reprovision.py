@@ -1,7 +1,7 @@
 """The orchestration's steps on the master: roles, records, refusals, and what is said when a step fails."""
 
 import copy
-from unittest.mock import Mock, create_autospec
+from unittest.mock import Mock, call, create_autospec
 
 import pytest
 import salt.states.saltmod
@@ -105,6 +105,7 @@ def functions():
             preflight.judge, side_effect=lambda *_, **__: copy.deepcopy(ROLES)
         ),
         "runrecord.acquire": create_autospec(runrecord.acquire, return_value=True),
+        "runrecord.release": create_autospec(runrecord.release, return_value=[]),
         "runrecord.latest": create_autospec(runrecord.latest, return_value=None),
         "runrecord.reported": create_autospec(runrecord.reported, return_value=None),
         "runrecord.now": create_autospec(runrecord.now, side_effect=runrecord.now),
@@ -174,6 +175,11 @@ def test_only_on_the_master():
     assert reprovision.__virtual__()[0] is False
 
 
+def only_east(functions, record):
+    """The last run of the failed site; the others have none."""
+    functions["runrecord.latest"].side_effect = lambda site: record if site == "east" else None
+
+
 class TestPreflight:
     def test_freezes_the_roles_and_begins_the_record(self, functions, events):
         ret = reprovision.preflight("00 preflight")
@@ -191,11 +197,23 @@ class TestPreflight:
             "plan": PLAN,
         }
         assert record["steps"]["00 preflight"]["state"] == "done"
-        functions["runrecord.acquire"].assert_called_once_with("east", record["run"])
+        assert functions["runrecord.acquire"].call_args_list == [
+            call("east", record["run"]), call("west", record["run"], shared=True)]
+        functions["runrecord.release"].assert_not_called()
         functions["fleet.gather"].assert_called_once_with(
             ["m1", "m2", "m3", "west1", "west2", "west3", "north1"], "preflight.facts", timeout=90
         )
         assert [call.args[2] for call in events.call_args_list] == ["start", "done"]
+
+    @pytest.mark.parametrize("test", [True, False])
+    def test_a_half_built_site_is_no_source(self, functions, events, test):
+        set_test(test)
+        half = {"run": "7", "state": "failed"}
+        functions["runrecord.latest"].side_effect = lambda site: half if site == "west" else None
+        ret = reprovision.preflight("00 preflight")
+        assert ret["result"] is False and "west cannot be the definitive one" in ret["comment"]
+        functions["fleet.gather"].assert_not_called()
+        assert functions["runrecord.release"].called is not test
 
     def test_in_test_mode_no_lock_and_no_record(self, functions, events, tmp_path):
         set_test(True)
@@ -212,7 +230,7 @@ class TestPreflight:
         reprovision.__pillar__["reprovision"] = {"failed": "north", "definitive": "east", "donor": "east2"}
         reprovision.preflight("00 preflight")
         assert functions["preflight.judge"].call_args.args[0]["reprovision"]["failed"] == "north"
-        functions["runrecord.latest"].assert_called_once_with("north")
+        assert functions["runrecord.latest"].call_args_list == [call("north"), call("east")]
 
     @pytest.mark.parametrize("test", [True, False])
     @pytest.mark.parametrize(
@@ -297,7 +315,7 @@ class TestRepetition:
 
     @pytest.mark.parametrize("state", ["failed", "running"])
     def test_an_unfinished_run_is_gone_on_with_and_keeps_its_donor(self, functions, state):
-        functions["runrecord.latest"].return_value = {**DONE, "state": state, "donor": "west2"}
+        only_east(functions, {**DONE, "state": state, "donor": "west2"})
         assert reprovision.preflight("00 preflight")["result"] is True
         judged = functions["preflight.judge"].call_args
         assert judged.kwargs == {"resumes": True}
@@ -305,7 +323,7 @@ class TestRepetition:
 
     @pytest.mark.parametrize("order", [{"donor": "west1"}, {"definitive": "north"}])
     def test_another_donor_or_site_is_no_continuation(self, functions, order):
-        functions["runrecord.latest"].return_value = {**DONE, "state": "failed", "donor": "west2"}
+        only_east(functions, {**DONE, "state": "failed", "donor": "west2"})
         reprovision.__pillar__["reprovision"] = order
         reprovision.preflight("00 preflight")
         judged = functions["preflight.judge"].call_args
