@@ -180,12 +180,12 @@ def down(lab):
     for supervisor in _supervisors(lab):
         _kill(supervisor)
     _until(lambda: not _supervisors(lab), 30, "the hosts to end")
+    _remove_control_groups(lab)
     for mount in _mounts(lab):
         run(["umount", "--lazy", mount])
     if Path("/run/netns", lab.namespace).exists():
         run(["ip", "netns", "delete", lab.namespace])
     shutil.rmtree(lab.home, ignore_errors=True)
-    _remove_control_groups(lab)
     if lab.home.exists():
         raise LabError(f"{lab.home} could not be removed")
 
@@ -204,7 +204,7 @@ def _mounts(lab):
 
 
 def _remove_control_groups(lab):
-    """Killed with their host, its processes take a moment to be gone; until then their groups stay busy."""
+    """End what is left in the hosts' control groups, which is all of a host whose nspawn was killed; remove them."""
     groups = [group for host in lab.hosts() for group in _control_groups(lab, host)]
     _until(lambda: all([_removed(group) for group in groups]), 30, "the hosts' processes to be gone")
 
@@ -212,6 +212,8 @@ def _remove_control_groups(lab):
 def _removed(group):
     for folder, _, _ in os.walk(group, topdown=False):
         try:
+            for pid in Path(folder, "cgroup.procs").read_text().split():
+                _kill(int(pid))
             os.rmdir(folder)
         except OSError:
             return False
