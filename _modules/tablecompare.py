@@ -12,9 +12,10 @@ import time
 __virtualname__ = "tablecompare"
 
 ROWS_A_BUCKET = 40
-MOST_BUCKETS = 4096
+# So many that a big table's hot rows fall into few of them.
+MOST_BUCKETS = 65536
 # More than this is not narrowed down to rows: there would be nothing more to learn from it.
-MOST_ROWS = 50000
+MOST_ROWS = 100000
 SHOWN = 20
 # A row that is written before every look gets so many times the looks to be met at rest.
 PATIENCE = 4
