@@ -618,6 +618,8 @@ def sync(host, site, run, timeout=86400):
     for number, (place, target) in enumerate(pairs):
         job = f"copy-{number}-{run}"
         if __salt__["longjob.status"](job)["state"] != "running":
+            # A run that died may have left its copy going: two writers into one directory prove nothing.
+            __salt__["longjob.stop_all"](f"copy-{number}-")
             __salt__["longjob.start"](job, _rsync(node, place, target, "--info=progress2", "--stats"))
         done.append(__salt__["longjob.wait"](job, timeout))
     left = _differences(node, pairs)

@@ -336,3 +336,33 @@ def stop(name):
         if after["state"] != "absent":
             raise CommandExecutionError(f"The job {name} is {after['state']} after systemctl stop")
     return {"stopped": before == "running", "before": before}
+
+
+def stop_all(prefix):
+    """
+    End every job whose name begins so, with everything it started. Their logs stay.
+
+    prefix
+        Beginning of the names, letters, digits and dashes, at least two of them.
+
+    Returns the names of those that were there. Raises CommandExecutionError if one still runs after two minutes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt west3 longjob.stop_all copy-0-
+
+    Follows systemctl(1).
+    """
+    if len(prefix) < 2:
+        raise SaltInvocationError(f"{prefix!r} is too short to tell whose jobs are meant")
+    pattern = _unit(prefix).removesuffix(".service") + "*.service"
+    listed = _run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--", pattern])
+    if listed["retcode"] != 0:
+        raise CommandExecutionError(f"systemd did not list {pattern}: {_words(listed)}")
+    units = [line.split()[0] for line in listed["stdout"].splitlines() if line.strip()]
+    names = [unit.removeprefix("reprovision-").removesuffix(".service") for unit in units]
+    for name in names:
+        stop(name)
+    return names

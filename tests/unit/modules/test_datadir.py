@@ -400,8 +400,10 @@ def donor(facts, tmp_path, functions):
         return {"retcode": 0, "stdout": facts["left"], "stderr": ""}
 
     functions["cmd.run_all"].side_effect = programs
+    facts["stopped"] = []
     datadir.__salt__["longjob.status"] = lambda name: {"state": facts["job"]}
     datadir.__salt__["longjob.start"] = lambda name, argv, user=None: facts["jobs"].append((name, argv, user))
+    datadir.__salt__["longjob.stop_all"] = lambda prefix: facts["stopped"].append(prefix)
     datadir.__salt__["longjob.wait"] = lambda name, timeout: {"state": "done", "rc": 0}
     return facts
 
@@ -410,6 +412,7 @@ def test_sync_copies_as_root_without_the_identity(donor, tmp_path):
     assert datadir.sync("east1", "east", "r-1") == [{"state": "done", "rc": 0}]
     [(name, argv, user)] = donor["jobs"]
     assert name == "copy-0-r-1" and user is None
+    assert donor["stopped"] == ["copy-0-"], "no copy of a run that died goes on beside it"
     assert argv[-2:] == [f"{tmp_path}/data/", "tungsten@east1:/data on east/"]
     assert "--exclude=/auto.cnf" in argv and "--delete" in argv and "-n" not in argv and "-z" not in argv
     assert "--rsync-path=sudo -n rsync" in argv
@@ -421,7 +424,7 @@ def test_sync_copies_as_root_without_the_identity(donor, tmp_path):
 def test_sync_waits_for_a_copy_that_goes_on(donor):
     donor["job"] = "running"
     datadir.sync("east1", "east", "r-1")
-    assert donor["jobs"] == []
+    assert donor["jobs"] == [] and donor["stopped"] == []
 
 
 def test_sync_of_logs_takes_their_own_files_only(donor, tmp_path):

@@ -257,3 +257,26 @@ def test_virtual_without_systemd(monkeypatch, tmp_path):
     loaded, why = longjob.__virtual__()
     assert loaded is False
     assert str(tmp_path / "none") in why
+
+
+def test_stop_all_ends_only_the_jobs_that_begin_so(monkeypatch):
+    listing = "".join(f"reprovision-copy-0-{name}.service loaded active running x\n" for name in "ab")
+    run = create_autospec(cmdmod.run_all, return_value={"retcode": 0, "stdout": listing, "stderr": ""})
+    stopped = []
+    monkeypatch.setitem(longjob.__salt__, "cmd.run_all", run)
+    monkeypatch.setattr(longjob, "stop", stopped.append)
+    assert longjob.stop_all("copy-0-") == stopped == ["copy-0-a", "copy-0-b"]
+    assert run.call_args.args[0][-1] == "reprovision-copy-0-*.service"
+
+
+@pytest.mark.parametrize("prefix", ["", "c", "*", "copy*", "../x"])
+def test_stop_all_of_everything_is_refused(prefix):
+    with pytest.raises(SaltInvocationError):
+        longjob.stop_all(prefix)
+
+
+def test_stop_all_without_an_answer_raises(monkeypatch):
+    answer = {"retcode": 1, "stdout": "", "stderr": "no bus"}
+    monkeypatch.setitem(longjob.__salt__, "cmd.run_all", create_autospec(cmdmod.run_all, return_value=answer))
+    with pytest.raises(CommandExecutionError, match="no bus"):
+        longjob.stop_all("copy-0-")
