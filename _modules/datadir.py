@@ -24,6 +24,8 @@ __virtualname__ = "datadir"
 
 STATE_DIR = "/var/lib/reprovision"
 RECORD = "ownership.json"
+# Lies among the data, so that it goes with them: the run that copied them here.
+MARKER = ".reprovision"
 
 PATH = re.compile(r"/[A-Za-z0-9._ @+,=:#-]+(/[A-Za-z0-9._ @+,=:#-]+)*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -256,23 +258,32 @@ def _guard_path(path, files, node):
         raise CommandExecutionError(f"{path} has another file system mounted inside it: {', '.join(inside)}")
 
 
-def _guard_content(name, place, data_files, begun):
-    """Raise if a directory that is to be emptied as a whole holds what no server has put there."""
+def _foreign(name, place, settings):
+    """What lies in a directory that is to be emptied as a whole and that no server has put there, in words."""
     present = set(os.listdir(place["path"]))
-    if place["files"] or not present - {"lost+found"} or begun:
-        return
+    if place["files"] or not present - {"lost+found"}:
+        return []
+    data_files = {part.split(":")[0] for part in settings.get("innodb_data_file_path", "").split(";")}
     if name == "datadir":
         if not present & {"mysql", "ibdata1", "mysql.ibd"}:
-            raise CommandExecutionError(
-                f"{place['path']} does not look like a data directory (no mysql, no ibdata1): "
-                f"{_some(present)}"
-            )
-        return
-    foreign = {entry for entry in present if not ENGINE_FILES.fullmatch(entry) and entry not in data_files}
-    if foreign:
-        raise CommandExecutionError(
-            f"{place['path']} ({name}) holds what is not of the server: {_some(foreign)}"
-        )
+            return [f"{place['path']} does not look like a data directory (no mysql, no ibdata1): {_some(present)}"]
+        own = _directories_inside(place["path"], settings)
+        return [
+            f"{place['path']}/{item['entry']}: {item['why']}"
+            for item in __salt__["datacontent.foreign"](place["path"], sorted(data_files))
+            if item["entry"].split("/")[0] not in own
+        ]
+    found = {entry for entry in present if not ENGINE_FILES.fullmatch(entry) and entry not in data_files}
+    return [f"{place['path']} ({name}) holds what is not of the server: {_some(found)}"] if found else []
+
+
+def _directories_inside(datadir, settings):
+    """Entries of the data directory in which the server was told to keep engine files or logs."""
+    folders = [settings[name] for name in DIRECTORIES if settings.get(name)]
+    folders += [os.path.dirname(settings[name]) for name in (*LOGS, *INDEXES) if settings.get(name)]
+    inside = [os.path.relpath(_absolute(folder, datadir), datadir) for folder in folders
+              if _within(_absolute(folder, datadir), datadir)]
+    return {folder.split("/")[0] for folder in inside if folder != "."}
 
 
 def _some(names):
@@ -289,8 +300,8 @@ def _name(value, what):
 def check(site=None, donor=None):
     """
     Return ``locations`` if they may be data locations at all, and, with ``site`` and ``donor``, if this host
-    may ever be emptied: it belongs to the failed ``site``, is not the donor, and the donor is not of that
-    site.
+    may ever be emptied: it belongs to the failed ``site``, is not the donor, the donor is not of that site, and
+    nothing but the server's own lies there.
 
     Reads only. It proves nothing about the state the host is in: that is done by ``empty`` itself.
 
@@ -312,19 +323,84 @@ def check(site=None, donor=None):
         if donor in members or donor in members.values():
             raise CommandExecutionError(f"The donor {donor} is of the failed site {site} itself")
     places = locations()
-    begun = _record(site) is not None
-    settings = _load("locations.json") or {}
-    data_files = {part.split(":")[0] for part in settings.get("innodb_data_file_path", "").split(";")}
-    for name, place in places.items():
+    for place in places.values():
         _guard_path(place["path"], place["files"], node)
-        _guard_content(name, place, data_files, begun)
+    if site is not None and foreign():
+        raise CommandExecutionError("these are not the server's alone: " + "; ".join(foreign()))
     return places
+
+
+def foreign():
+    """
+    Return what lies in the data locations that no server has written there, a list of text: a dump, another instance's
+    data, somebody's folder. Emptying them would delete it.
+
+    What a run has begun to empty or to fill is not looked at: there half a copy lies.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east1 datadir.foreign
+    """
+    if _record(__salt__["topology.node"]()["site"]):
+        return []
+    places = locations()
+    settings = _load("locations.json") or {}
+    return [text for name, place in places.items() for text in _foreign(name, place, settings)]
 
 
 def _record(site):
     """What this host had before, if it began to be emptied and was not taken into use since."""
     record = _load(RECORD)
     return record if record and record["state"] != "owned" and record["site"] == site else None
+
+
+def copy():
+    """
+    Return which run's copy the data of this host are, ``{"run", "state"}``, or None.
+
+    ``state`` is ``copied``, or ``owned`` once owner and mode are restored and the server may have run on them. After
+    that a file among the data bears it out: data that somebody has put there since are nobody's copy.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east1 datadir.copy
+    """
+    record = _load(RECORD)
+    if not record or record["state"] not in ("copied", "owned"):
+        return None
+    if record["state"] == "owned" and _marked(record) != record["run"]:
+        return None
+    return {"run": record["run"], "state": record["state"]}
+
+
+def _marker(record):
+    return os.path.join(record["directories"]["datadir"]["path"], MARKER)
+
+
+def _marked(record):
+    try:
+        with salt.utils.files.fopen(_marker(record), encoding="utf-8", errors="replace") as stream:
+            return stream.read(100).strip()
+    except OSError:
+        return None
+
+
+def _mark(record):
+    """In place of whatever has that name: among the server's files a link could lead anywhere."""
+    path = _marker(record)
+    with os.fdopen(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as stream:
+        stream.write(record["run"])
+    os.replace(path + ".new", path)
+
+
+def _run_id(run):
+    if not isinstance(run, str) or not RUN.fullmatch(run):
+        raise SaltInvocationError(f"run must be up to 64 letters, digits and dashes, not {run!r}")
+    return run
 
 
 def _guard_stopped(places):
@@ -376,12 +452,14 @@ def _guard_cluster(node, failed):
 def _find(place):
     """The argv of a find over all that this place holds of the server."""
     path, files = place["path"], place["files"]
+    # of a running server files come and go while they are listed
+    whole = ["find", path, "-ignore_readdir_race", "-xdev", "-mindepth", "1"]
     if files:
         names = [word for name in files for word in ("-o", "-name", name)][1:]
-        return ["find", path, "-xdev", "-mindepth", "1", "-maxdepth", "1", "-type", "f", "(", *names, ")"]
+        return [*whole, "-maxdepth", "1", "-type", "f", "(", *names, ")"]
     # of the file system where the directory is a mount point, not of the server
     kept = ["!", "-path", f"{path}/lost+found", "!", "-path", f"{path}/lost+found/*"]
-    return ["find", path, "-xdev", "-mindepth", "1", *kept]
+    return [*whole, *kept]
 
 
 def contents():
@@ -410,9 +488,11 @@ def _measure(place):
     }
 
 
-def empty(site, donor):
+def empty(site, donor, run):
     """
     Delete everything in this host's data locations. The directories themselves stay.
+
+    Once in a run: what lies there after this run has emptied them came with its copy, and is left alone.
 
     Refuses, before the first byte goes, unless all of this is true now: this host is of the failed ``site``
     and not the ``donor``; its cluster is the site's, in MAINTENANCE, every router OFFLINE, its own datasource
@@ -425,10 +505,13 @@ def empty(site, donor):
 
     .. code-block:: bash
 
-        salt east1 datadir.empty site=east donor=west3
+        salt east1 datadir.empty site=east donor=west3 run=20261123-east
     """
     _name(site, "site")
     _name(donor, "donor")
+    _run_id(run)
+    if emptied(site, donor, run):
+        return {}
     node = __salt__["topology.node"]()
     places = check(site, donor)
     _guard_stopped(places)
@@ -439,6 +522,7 @@ def empty(site, donor):
         raise CommandExecutionError(f"the data locations have changed since {STATE_DIR}/{RECORD} was written")
     record = {
         "state": "emptying",
+        "run": run,
         "site": site,
         "donor": donor,
         "host": node["host"],
@@ -461,6 +545,21 @@ def empty(site, donor):
         removed[name] = {key: before[key] for key in ("path", "entries", "bytes")}
     _save(RECORD, {**record, "state": "emptied"})
     return removed
+
+
+def emptied(site, donor, run):
+    """
+    Tell whether this host was emptied in this run, for this donor, so that what it holds now came with the copy.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east1 datadir.emptied site=east donor=west3 run=20261123-east
+    """
+    record = _load(RECORD)
+    return bool(record) and record["state"] != "emptying" and all(
+        record.get(key) == value for key, value in (("site", site), ("donor", donor), ("run", run)))
 
 
 def _owner(place):
@@ -492,17 +591,19 @@ def _remote(node):
 
 def _rsync(node, place, target, *options):
     chosen = [f"--include=/{name}" for name in place["files"]]
-    chosen = [*chosen, "--exclude=*"] if chosen else ["--exclude=/auto.cnf", "--exclude=/lost+found"]
-    return ["rsync", "-a", "--delete", "--protect-args", *options, *chosen, "-e", " ".join(_remote(node)),
-            "--rsync-path=sudo -n rsync", place["path"] + "/", target]  # fmt: skip
+    kept = [f"--exclude=/{name}" for name in ("auto.cnf", "lost+found", MARKER)]
+    chosen = [*chosen, "--exclude=*"] if chosen else kept
+    # A peer that says nothing for so long is gone, whatever its connection says.
+    return ["rsync", "-a", "--delete", "--protect-args", "--timeout=300", *options, *chosen,
+            "-e", " ".join(_remote(node)), "--rsync-path=sudo -n rsync", place["path"] + "/", target]  # fmt: skip
 
 
 def _inside(path, places):
     return any(_within(os.path.realpath(path), place["path"]) for place in places.values())
 
 
-def _pairs(host, site):
-    """[(place here, "user@host:/path/")], after every guard that donor and target can give."""
+def _pairs(host, site, run):
+    """(node, [(place here, "user@host:/path/")], the target's record), after every guard that both can give."""
     _name(host, "host")
     _name(site, "site")
     node = __salt__["topology.node"]()
@@ -524,10 +625,12 @@ def _pairs(host, site):
                 f"data lie outside the data locations, through links: {_some(outside)}"
             )
     record = _target_record(node, host)
-    if record["state"] != "emptied" or (record["site"], record["host"]) != (site, host):
+    if record["state"] not in ("emptied", "copied") or (record["site"], record["host"]) != (site, host):
         raise CommandExecutionError(
             f"{host} has not been emptied for this: {STATE_DIR}/{RECORD} there says {record['state']}"
         )
+    if record["run"] != run:
+        raise CommandExecutionError(f"{host} has been emptied for run {record['run']}, not for {run}")
     if record["donor"] not in (node["host"], node["minion"]):
         raise CommandExecutionError(f"{host} has been emptied for donor {record['donor']}, not for this host")
     there = record["directories"]
@@ -546,7 +649,8 @@ def _pairs(host, site):
             raise CommandExecutionError(
                 f"{place['path']} has {needed} bytes, {host} has room for {there[name]['free']}"
             )
-    return node, [(place, f"{node['user']}@{host}:{there[name]['path']}/") for name, place in places.items()]
+    pairs = [(place, f"{node['user']}@{host}:{there[name]['path']}/") for name, place in places.items()]
+    return node, pairs, record
 
 
 def _target_record(node, host):
@@ -562,7 +666,7 @@ def _target_record(node, host):
     return _load(copy)
 
 
-def differences(host, site):
+def differences(host, site, run):
     """
     Return what a copy to ``host`` would still have to change there, a list of rsync's itemized lines.
 
@@ -572,38 +676,43 @@ def differences(host, site):
 
     .. code-block:: bash
 
-        salt west3 datadir.differences host=east1 site=east
+        salt west3 datadir.differences host=east1 site=east run=20261123-east
     """
-    node, pairs = _pairs(host, site)
-    return _differences(node, pairs)
+    node, pairs, _ = _pairs(host, site, _run_id(run))
+    return [line for place, target in pairs for line in _differences(node, place, target)]
 
 
-def _differences(node, pairs):
-    lines = []
-    for place, target in pairs:
-        argv = _rsync(node, place, target, "-n", "--itemize-changes")
-        lines += _run(argv, 1800, output_loglevel="quiet")["stdout"].splitlines()
-    return [line for line in lines if line.strip()]
+def _differences(node, place, target):
+    argv = _rsync(node, place, target, "-n", "--itemize-changes")
+    return [line for line in _run(argv, 1800, output_loglevel="quiet")["stdout"].splitlines() if line.strip()]
 
 
-def sync(host, site, run, timeout=86400):
+def sync(host, site, run, begun=False, wait=86400, deadline=86400):
     """
     Copy this host's data locations to ``host`` with rsync, as root on both sides, and prove that they are
     equal.
 
     To be run on the donor. Refuses unless, now: ``host`` is of the failed ``site`` and this host is not; the
     server here is stopped, cleanly, and its datasource a SHUNNED slave; ``host`` was emptied by
-    ``datadir.empty`` for this donor, no server runs there, it has the same data locations and room for them;
-    no data lie outside, through links. ``auto.cnf`` stays here, so that the target makes an identity of its
+    ``datadir.empty`` for this donor and run, no server runs there, it has the same data locations and room for
+    them; no data lie outside, through links. ``auto.cnf`` stays here, so that the target makes an identity of its
     own.
 
-    run
-        Name of this run, letters, digits and dashes. A copy that is still going on under that name is waited
-        for.
-    timeout
-        Seconds in all. The copy is a unit of its own (``longjob``): it outlives this call.
+    Each location is copied by a unit of its own (``longjob``), one after the other, which outlives this call and is
+    found again by the next one.
 
-    Returns a list of ``longjob.wait``'s answers. Raises CommandExecutionError.
+    run
+        Name of this run, letters, digits and dashes.
+    begun
+        True if this copy was begun in this very attempt: that its unit has failed is an error then, and not a reason
+        to begin it once more.
+    wait
+        Seconds to wait for a unit before returning its name.
+    deadline
+        Seconds after which systemd ends a unit.
+
+    Returns ``{"running": name of the unit that still copies, or None, "copied": whether anything was or is}``; with
+    None ``host`` holds the same data, which its record then says. Raises CommandExecutionError.
 
     CLI Example:
 
@@ -611,21 +720,76 @@ def sync(host, site, run, timeout=86400):
 
         salt west3 datadir.sync host=east1 site=east run=20261123-east
     """
-    if not isinstance(run, str) or not RUN.fullmatch(run):
-        raise SaltInvocationError(f"run must be up to 64 letters, digits and dashes, not {run!r}")
-    node, pairs = _pairs(host, site)
-    done = []
+    node, pairs, record = _pairs(host, site, _run_id(run))
+    copied = False
     for number, (place, target) in enumerate(pairs):
         job = f"copy-{number}-{run}"
-        if __salt__["longjob.status"](job)["state"] != "running":
+        now = __salt__["longjob.status"](job)
+        if now["state"] == "failed" and begun:
+            # Forgotten, so that the next attempt begins it again.
+            __salt__["longjob.stop"](job)
+            raise CommandExecutionError(__salt__["longjob.failure"](now))
+        if now["state"] != "running":
+            left = _differences(node, place, target)
+            if not left:
+                continue
+            if now["state"] == "done" and begun:
+                __salt__["longjob.stop"](job)
+                raise CommandExecutionError(f"{host} differs from this host after the copy: {_some(left)}")
             # A run that died may have left its copy going: two writers into one directory prove nothing.
             __salt__["longjob.stop_all"](f"copy-{number}-")
-            __salt__["longjob.start"](job, _rsync(node, place, target, "--info=progress2", "--stats"))
-        done.append(__salt__["longjob.wait"](job, timeout))
-    left = _differences(node, pairs)
-    if left:
-        raise CommandExecutionError(f"{host} differs from this host after the copy: {_some(left)}")
-    return done
+            argv = _rsync(node, place, target, "--info=progress2", "--stats")
+            __salt__["longjob.start"](job, argv, deadline=deadline)
+        copied = True
+        if not _ended(job, wait):
+            return {"running": job, "copied": copied}
+        left = _differences(node, place, target)
+        if left:
+            raise CommandExecutionError(f"{host} differs from this host after the copy: {_some(left)}")
+    _hand_over(node, host, record)
+    return {"running": None, "copied": copied}
+
+
+def _ended(job, wait):
+    try:
+        __salt__["longjob.wait"](job, wait)
+    except CommandExecutionError:
+        now = __salt__["longjob.status"](job)
+        if now["state"] == "running":
+            return False
+        __salt__["longjob.stop"](job)
+        raise
+    return True
+
+
+def _hand_over(node, host, record):
+    """Tell the target that its copy is complete: without that it is never taken into use."""
+    copy_of_record = f"target-{host}.json"
+    _save(copy_of_record, {**record, "state": "copied"})
+    _run(["rsync", "--chmod=F600", "-e", " ".join(_remote(node)), "--rsync-path=sudo -n rsync",
+          os.path.join(STATE_DIR, copy_of_record), f"{node['user']}@{host}:{STATE_DIR}/{RECORD}"], 60)  # fmt: skip
+
+
+def progress(log):
+    """
+    Read how far rsync has come from the end of a copy's log. Pure.
+
+    log
+        The ``log`` of ``longjob.status``.
+
+    Returns ``{"bytes", "percent", "rate": rsync's word for it}``, or {} before it has said anything.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call datadir.progress "1,234,567  45%  10.00MB/s  0:00:10"
+    """
+    lines = re.findall(r"^\s*([\d,]+)\s+(\d{1,3})%\s+(\S+/s)", log or "", re.MULTILINE)
+    if not lines:
+        return {}
+    sent, percent, rate = lines[-1]
+    return {"bytes": int(sent.replace(",", "")), "percent": int(percent), "rate": rate}
 
 
 def _wanted():
@@ -676,22 +840,30 @@ def misowned():
     return wrong
 
 
-def own():
+def own(run):
     """
-    Give the data locations the owner, group and mode back that they had before ``empty``.
+    Give the data locations the owner, group and mode back that they had before ``empty``, once the copy is complete.
 
-    Returns ``misowned`` as it was before. Raises CommandExecutionError if something is still wrong
-    afterwards.
+    run
+        Name of the run whose copy it has to be.
+
+    Returns ``misowned`` as it was before. Raises CommandExecutionError if the data are not that copy, or something is
+    still wrong afterwards.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt east1 datadir.own
+        salt east1 datadir.own 20261123-east
     """
-    before = misowned()
     record, places = _wanted()
+    if copy() != {"run": _run_id(run), "state": record["state"]}:
+        raise CommandExecutionError(
+            f"the data here are not the complete copy of run {run}: {STATE_DIR}/{RECORD} says {record['state']}, "
+            f"run {record['run']}")
+    before = misowned()
     main = record["directories"]["datadir"]
+    _mark(record)
     for name, place in places.items():
         had = record["directories"][name]
         _run([*_find(place), "-exec", "chown", "-h", f"{main['user']}:{main['group']}", "{}", "+"])

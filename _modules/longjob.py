@@ -338,6 +338,31 @@ def stop(name):
     return {"stopped": before == "running", "before": before}
 
 
+def names(prefix):
+    """
+    Return the names of the jobs that begin so, running or ended; systemd forgets them when the host boots.
+
+    prefix
+        Beginning of the names, letters, digits and dashes, at least two of them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt west3 longjob.names copy-
+
+    Follows systemctl(1).
+    """
+    if len(prefix) < 2:
+        raise SaltInvocationError(f"{prefix!r} is too short to tell whose jobs are meant")
+    pattern = _unit(prefix).removesuffix(".service") + "*.service"
+    listed = _run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--", pattern])
+    if listed["retcode"] != 0:
+        raise CommandExecutionError(f"systemd did not list {pattern}: {_words(listed)}")
+    units = [line.split()[0] for line in listed["stdout"].splitlines() if line.strip()]
+    return [unit.removeprefix("reprovision-").removesuffix(".service") for unit in units]
+
+
 def stop_all(prefix):
     """
     End every job whose name begins so, with everything it started. Their logs stay.
@@ -355,14 +380,7 @@ def stop_all(prefix):
 
     Follows systemctl(1).
     """
-    if len(prefix) < 2:
-        raise SaltInvocationError(f"{prefix!r} is too short to tell whose jobs are meant")
-    pattern = _unit(prefix).removesuffix(".service") + "*.service"
-    listed = _run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--", pattern])
-    if listed["retcode"] != 0:
-        raise CommandExecutionError(f"systemd did not list {pattern}: {_words(listed)}")
-    units = [line.split()[0] for line in listed["stdout"].splitlines() if line.strip()]
-    names = [unit.removeprefix("reprovision-").removesuffix(".service") for unit in units]
-    for name in names:
+    found = names(prefix)
+    for name in found:
         stop(name)
-    return names
+    return found

@@ -23,6 +23,8 @@ SERVERS = ("mysqld", "mariadbd", "mysqld-debug", "mysqld_safe", "mariadbd-safe",
 OPTION_GROUPS = ("mysqld", "server", "mariadb", "mariadbd")
 UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,254}")
 VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# Seconds in which a unit that was told to stop or to start begins to.
+TAKES_NOTICE = 10
 UNESCAPED = {"n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
 
 
@@ -352,8 +354,11 @@ def stop(timeout=600):
     result = _run(["systemctl", "stop", "--no-block", f"{name}.service"])
     if result["retcode"]:
         raise CommandExecutionError(f"systemctl stop {name} failed: {_tail(result)}")
-    now = status()
+    now, told = status(), time.monotonic()
     while now["running"]:
+        if now["active"] == "active" and time.monotonic() > told + TAKES_NOTICE:
+            raise CommandExecutionError(f"systemctl stop {name} answered well, but the unit is still active: "
+                                        f"{_tail(result)}")
         if time.monotonic() > deadline:
             raise CommandExecutionError(
                 f"{name} was told to stop {timeout} s ago and has not (unit {now['active']}, "
@@ -384,15 +389,19 @@ def start(timeout=600):
     """
     deadline = time.monotonic() + _positive(timeout)
     name = unit()
-    result = _run(["systemctl", "start", f"{name}.service"], timeout)
+    result = _run(["systemctl", "start", "--no-block", f"{name}.service"])
     if result["retcode"]:
-        said = _run(["systemctl", "status", "--no-pager", "--lines=12", f"{name}.service"])
-        raise CommandExecutionError(f"systemctl start {name} failed: {_tail(result)}\n{_tail(said)}")
+        raise CommandExecutionError(f"systemctl start {name} failed: {_tail(result)}\n{_said(name)}")
+    told = time.monotonic()
     while not ping():
+        now = status()
+        if now["active"] in ("inactive", "failed") and time.monotonic() > told + TAKES_NOTICE:
+            raise CommandExecutionError(f"{name} is {now['active']} after its start: {_said(name)}")
         if time.monotonic() > deadline:
-            said = _run(["systemctl", "status", "--no-pager", "--lines=12", f"{name}.service"])
-            raise CommandExecutionError(
-                f"{name} does not answer SQL {timeout} s after its start: {_tail(said)}"
-            )
+            raise CommandExecutionError(f"{name} does not answer SQL {timeout} s after its start: {_said(name)}")
         time.sleep(0.5)
     return status()
+
+
+def _said(name):
+    return _tail(_run(["systemctl", "status", "--no-pager", "--lines=12", f"{name}.service"]))

@@ -18,7 +18,8 @@ def facts():
     Read what a run has to know of this node. Nothing is changed; what cannot be read is a fault, not an exception.
 
     Returns ``{"node": {…}, "cctrl": {…} | None, "cluster": {service: {…}}, "cross_site": {service: {…}},
-    "composite": [signs], "mysql": bool, "locations": {…}, "faults": [texts]}``.
+    "composite": [signs], "mysql": bool, "locations": {…}, "copy": {"run", "state"} | None, "foreign": [texts],
+    "faults": [texts]}``.
 
     CLI Example:
 
@@ -27,7 +28,7 @@ def facts():
         salt east1 preflight.facts
     """
     found = {"node": None, "cctrl": None, "cluster": {}, "cross_site": {}, "composite": [], "mysql": False,
-             "locations": {}, "faults": []}
+             "locations": {}, "copy": None, "foreign": [], "faults": []}
 
     def read(key, function, *args):
         if function not in __salt__:
@@ -47,10 +48,12 @@ def facts():
         read("mysql", "mysqld.ping")
         # Asked now, while the server can still tell; the module notes the answer for when it is stopped.
         read("locations", "datadir.check")
+        read("copy", "datadir.copy")
+        read("foreign", "datadir.foreign")
     return found
 
 
-def judge(topology, facts, resumes=False):
+def judge(topology, facts, resumes=False, copied=False):
     """
     Hold the nodes' facts against the topology and find the roles. Pure.
 
@@ -60,6 +63,8 @@ def judge(topology, facts, resumes=False):
         ``{minion: facts of that node}`` of every node of every site.
     resumes
         True when the last run with this donor did not finish, so the donor may still be shunned by it.
+    copied
+        True when that run has made its copy: what has become of the donor since does not matter.
 
     Returns ``{"faults": [texts, each beginning with the node or site], "primaries": {site: host}, "donor": host}``.
 
@@ -97,7 +102,12 @@ def judge(topology, facts, resumes=False):
     if order["definitive"] in primaries:
         sources = datasources[order["definitive"]]
         donor = donor or _best_replica(sources)
-        faults.extend(_donor(order["definitive"], donor, sources, resumes))
+        if not copied:
+            faults.extend(_donor(order["definitive"], donor, sources, resumes))
+    if order["failed"] in primaries and not copied:
+        minion = topology["sites"][order["failed"]]["nodes"][primaries[order["failed"]]]
+        faults.extend(f"{minion}: would be deleted, and is not the server's; move away what has to stay: {text}"
+                      for text in facts[minion]["foreign"])
     return {"faults": faults, "primaries": primaries, "donor": donor}
 
 

@@ -26,7 +26,19 @@ SITE_DEFAULTS = {
     "on_drift": "plan",
 }
 MYSQL_DEFAULTS = {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"}
-ORDER_DEFAULTS = {"method": "rsync", "replica_method": "xtrabackup", "insist": False}
+ORDER_DEFAULTS = {
+    "method": "rsync",
+    "replica_method": "xtrabackup",
+    "insist": False,
+    "fresh": False,
+    "donor_lease": 900,
+    "patience": 60,
+}
+# What stands in pillar holds for every run; these are for one.
+ORDER_ONLY = {
+    "insist": "it would switch the refusal of a needless run off for good",
+    "fresh": "it would switch going on with an unfinished run off for good",
+}
 CHOICES = {
     "on_drift": ("ignore", "plan", "reprovision"),
     "method": ("rsync",),
@@ -169,8 +181,12 @@ def _order(order, sites, path, faults):
         faults.append(f"{path}:donor: {donor!r} is not a node of the definitive site {order.get('definitive')!r}")
     _choice("method", order["method"], f"{path}:method", faults)
     _choice("replica_method", order["replica_method"], f"{path}:replica_method", faults)
-    if not isinstance(order["insist"], bool):
-        faults.append(f"{path}:insist: must be true or false")
+    for key in ORDER_ONLY:
+        if not isinstance(order[key], bool):
+            faults.append(f"{path}:{key}: must be true or false")
+    for key in ("donor_lease", "patience"):
+        if isinstance(order[key], bool) or not isinstance(order[key], int) or not 5 <= order[key] <= 86400:
+            faults.append(f"{path}:{key}: must be a whole number of seconds, 5 to 86400")
     return order
 
 
@@ -200,10 +216,12 @@ def merge(tungsten, order):
     if not isinstance(order, dict):
         raise CommandExecutionError("reprovision: must be a dictionary")
     if isinstance(standing, dict):
-        if "insist" in standing:
-            # Standing in pillar it would switch the refusal of a needless run off for good.
-            raise CommandExecutionError(_listed(
-                ["tungsten:reprovision:insist: is for one run: give it with that run's order, not in pillar"]))
+        meant = [
+            f"tungsten:reprovision:{key}: is for one run, since in pillar {why}: give it with that run's order"
+            for key, why in ORDER_ONLY.items() if key in standing
+        ]
+        if meant:
+            raise CommandExecutionError(_listed(meant))
         if any(order.get(key, standing.get(key)) != standing.get(key) for key in ("failed", "definitive")):
             standing.pop("donor", None)
         standing = {**standing, **order}

@@ -8,9 +8,12 @@ judged by the node's state, not by its exit code alone.
 :configuration: the pillar key ``tungsten``, read with ``topology.node``.
 """
 
+import json
 import os
 import re
 
+import salt.utils.atomicfile
+import salt.utils.files
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "tprovision"
@@ -19,6 +22,8 @@ RUN = re.compile(r"[A-Za-z0-9-]{1,64}")
 METHODS = ("xtrabackup", "mysqldump", "rsync", "mysqlclone")
 # These replace the server's files, so it cannot have been up all the while.
 RESTARTS = ("xtrabackup", "rsync", "mysqlclone")
+# The unit of a job is forgotten when its host boots; this is not.
+NOTE = "/var/lib/reprovision/filled.json"
 PLACES = ("tungsten-replicator/bin", "tungsten-replicator/scripts", "cluster-home/bin")
 
 
@@ -199,3 +204,51 @@ def faults():
         f"its service {node['service']}": service.get("state"),
     }
     return [f"{what} is {state or 'missing'}" for what, state in states.items() if state != "ONLINE"]
+
+
+def note_filled(source, run):
+    """
+    Note on this host that it was filled in a run, for when systemd has forgotten the job: the host has booted since.
+
+    source
+        Tungsten's name of the host it was filled from.
+    run
+        Identifier of the run.
+
+    Returns True. Raises OSError if it cannot be written.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east2 tprovision.note_filled east1 20260101-east
+    """
+    job(run)
+    os.makedirs(os.path.dirname(NOTE), mode=0o700, exist_ok=True)
+    with salt.utils.atomicfile.atomic_open(NOTE, "w") as stream:
+        stream.write(json.dumps({"source": source, "run": run}))
+    return True
+
+
+def filled(source, run):
+    """
+    Tell whether it is noted on this host that it was filled from a host in a run.
+
+    source
+        Tungsten's name of the host it was filled from.
+    run
+        Identifier of the run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east2 tprovision.filled east1 20260101-east
+    """
+    try:
+        with salt.utils.files.fopen(NOTE, encoding="utf-8") as stream:
+            return json.load(stream) == {"source": source, "run": run}
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        raise CommandExecutionError(f"{NOTE} is not readable as JSON: {error}") from error

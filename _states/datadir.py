@@ -3,10 +3,11 @@ Assert the condition of a server's data locations: emptied, filled from a donor,
 
 .. code-block:: yaml
 
-    east1 holds no data:
+    east1 holds nothing of its old data:
       datadir.emptied:
         - site: east
         - donor: west3
+        - run: 20261123-east
 
     west3's data lie on east1:            # on west3
       datadir.copied:
@@ -15,7 +16,8 @@ Assert the condition of a server's data locations: emptied, filled from a donor,
         - run: 20261123-east
 
     east1 owns its data:
-      datadir.owned: []
+      datadir.owned:
+        - run: 20261123-east
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -46,10 +48,10 @@ def _filled():
     }
 
 
-def emptied(name, site, donor):
+def emptied(name, site, donor, run):
     """
-    Every data location of this host is empty. What is there is DELETED, once ``datadir.empty`` has proved
-    that it may be.
+    Nothing of this host's old data is left in any data location. What is there is DELETED, once ``datadir.empty``
+    has proved that it may be; once in a run, so that what its copy has brought stays.
 
     In test mode only what no earlier step can change is checked: the host's site, the donor, the locations.
 
@@ -59,10 +61,15 @@ def emptied(name, site, donor):
         The failed site, which this host must be of.
     donor
         The host the data will come from, which this host must not be.
+    run
+        Name of this run.
     """
     ret = _ret(name)
     try:
         __salt__["datadir.check"](site, donor)
+        if __salt__["datadir.emptied"](site, donor, run):
+            ret.update(result=True, comment="the data locations were emptied in this run, for this donor")
+            return ret
         filled = _filled()
         if __opts__["test"]:
             if filled:
@@ -72,7 +79,7 @@ def emptied(name, site, donor):
             return ret
         try:
             # called for empty locations too: it proves the guards and records the owner
-            __salt__["datadir.empty"](site, donor)
+            __salt__["datadir.empty"](site, donor, run)
         finally:
             left = _filled()
             for path, change in filled.items():
@@ -85,25 +92,32 @@ def emptied(name, site, donor):
     return ret
 
 
-def copied(name, site, run, timeout=86400):
+def copied(name, site, run, begun=False, wait=86400, deadline=86400):
     """
     The data locations of this host, the donor, lie on the target too, each file equal by size and time.
 
+    While the copy goes on the result is False and ``changes["still running"]`` names its unit, for
+    ``longjob.status``; this state is applied again when it has ended, and proves what it has done.
+
     name
-        The target: a host of the failed site that ``datadir.emptied`` has emptied for this donor.
+        The target: a host of the failed site that ``datadir.emptied`` has emptied for this donor and run.
     site
         The failed site.
     run
         Name of this run; a copy of the same run that still goes on is waited for.
-    timeout
-        Seconds for the copy.
+    begun
+        True if this copy was begun in this attempt, so that its failure is final for this attempt.
+    wait
+        Seconds to wait for the copy.
+    deadline
+        Seconds after which the copy is ended.
     """
     ret = _ret(name)
     try:
         if __opts__["test"]:
             places = __salt__["datadir.check"]()
             try:
-                if not __salt__["datadir.differences"](name, site):
+                if not __salt__["datadir.differences"](name, site, run):
                     ret.update(result=True, comment=f"{name} holds the same data already")
                     return ret
                 reason = ""
@@ -113,23 +127,28 @@ def copied(name, site, run, timeout=86400):
             ret["changes"] = {name: {"old": "without the data of this host", "new": f"copy of {paths}"}}
             ret.update(result=None, comment=f"{paths} would be copied to {name}{reason}")
             return ret
-        old = len(__salt__["datadir.differences"](name, site))
-        if old:
-            ret["changes"] = {name: {"old": f"{old} differences", "new": "unknown, the copy failed"}}
-            __salt__["datadir.sync"](name, site, run, timeout=timeout)
-            ret["changes"][name]["new"] = "equal"
+        if begun or __salt__["datadir.differences"](name, site, run):
+            ret["changes"] = {name: {"old": "without the data of this host", "new": "unknown, the copy failed"}}
+        now = __salt__["datadir.sync"](name, site, run, begun=begun, wait=wait, deadline=deadline)
+        if now["running"]:
+            ret["changes"] = {"still running": now["running"]}
+            ret["comment"] = f"the copy to {name} goes on in the unit reprovision-{now['running']}"
+            return ret
+        ret["changes"] = {name: {**ret["changes"][name], "new": "equal"}} if now["copied"] else {}
         ret.update(result=True, comment=f"{name} holds the same data")
     except ERRORS as error:
         _failed(ret, error)
     return ret
 
 
-def owned(name):
+def owned(name, run):
     """
-    The data locations have the owner, group and mode that they had before they were emptied.
+    The data are this run's copy, complete, with the owner, group and mode that was here before they were emptied.
 
     name
         Free text.
+    run
+        Name of this run.
     """
     ret = _ret(name)
     try:
@@ -141,17 +160,18 @@ def owned(name):
                 return ret
         else:
             # called even if nothing is wrong: it closes the record, after which no copy is taken any more
-            wrong = __salt__["datadir.own"]()
+            wrong = __salt__["datadir.own"](run)
         if wrong:
             ret["changes"] = {"old": wrong[:10], "new": "owner, group and mode as before"}
         if __opts__["test"] and wrong:
             ret.update(result=None, comment=f"owner and mode of {len(wrong)} entries would be restored")
             return ret
         left = __salt__["datadir.misowned"]()
+        copy = __salt__["datadir.copy"]()
+        if not copy or copy["run"] != run:
+            left.append(f"the data are not the copy of run {run}")
         ret["result"] = not left
-        ret["comment"] = (
-            f"{len(left)} are not owned as before" if left else "owner, group, mode are as before"
-        )
+        ret["comment"] = f"not as before: {', '.join(left[:5])}" if left else "owner, group, mode are as before"
     except ERRORS as error:
         _failed(ret, error)
     return ret

@@ -2,8 +2,9 @@
 The steps of an orchestration that re-provisions a failed site, as states of the master.
 
 ``orch/reprovision.sls`` is made of these. ``step`` applies an SLS to the nodes of a role by Salt's own ``salt.state``
-and adds what a destructive runbook needs around it: roles that were read from cctrl by ``preflight`` and frozen, a
-record written before and after, progress events, and an error that says how things were left and how to go on.
+and adds what a destructive runbook needs around it: roles that were read from cctrl by ``preflight`` and frozen, locks
+that are looked at before each step, a record written before and after, long jobs that are polled and not held, a donor
+that is given back when a step fails, and an error that says how things were left and how to go on.
 """
 
 import os
@@ -16,6 +17,8 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = "reprovision"
 
 COMMAND = "salt-run state.orch orch.reprovision pillar='{order}'"
+RETURN_DONOR = "orch.node.donor_given_back"
+POLL_SECONDS = 3
 # What a step is applied to: a role, found for this run.
 ROLES = {
     "failed primary": lambda run: [run["primary"]],
@@ -27,6 +30,14 @@ ROLES = {
         host for site, hosts in run["nodes"].items() if site != run["failed"] for host in hosts
     ],
 }
+
+
+class LostLock(CommandExecutionError):
+    """Somebody else may be at work: nothing more may be touched, not even the record."""
+
+
+class Aborted(CommandExecutionError):
+    """Somebody has asked this run to stop."""
 
 
 def __virtual__():
@@ -52,16 +63,21 @@ def _fire(run, step, what, **data):
         bus.fire_event({"run": run["run"], "site": run["failed"], "step": step, **data}, tag)
 
 
+# --- the first step
+
+
 def preflight(name):
     """
-    Look at every node of every site, refuse what does not fit, freeze the roles and begin the run's record.
+    Look at every node of every site, refuse what does not fit, freeze the roles and begin the run's record, or go on
+    with that of a run that has not been completed.
 
     The first step of the orchestration. Nothing is changed on any node. The order, which site has failed and which is
     definitive, is read from pillar (``tungsten:reprovision``), over which an operator may put
     ``pillar='{"reprovision": {"failed": …, "definitive": …}}'``.
 
     Fails when the pillar has faults, a node does not answer, the installation is composite, the failed site's primary
-    or a healthy donor is not found, another run has the site, or there is nothing to repair.
+    or a healthy donor is not found, something would break a later step, another run has the site, or there is nothing
+    to repair.
 
     .. code-block:: yaml
 
@@ -75,44 +91,35 @@ def preflight(name):
         failed = order["failed"]
         previous = __salt__["runrecord.latest"](failed)
         _refuse_repetition(failed, previous, order)
-        if not __opts__["test"]:
-            run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
-            __salt__["runrecord.acquire"](failed, run_id)
-            __salt__["runrecord.acquire"](order["definitive"], run_id, shared=True)
-        else:
-            run_id = "test"
         _refuse_half_built(order["definitive"])
-        roles = _look(topology, previous)
+        run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
+        before = {} if __opts__["test"] else __salt__["runlock.acquire"](failed, order["definitive"], run_id)
+        if not __opts__["test"]:
+            # Whoever ordered this run wants it to go on; what is asked from now on is about this attempt.
+            __salt__["runrecord.forget_stop"](failed)
+        # Read again: it may have been written until the lock was free.
+        previous = __salt__["runrecord.latest"](failed)
+        found = __salt__["survey.take"](topology, previous)
+        errors = [finding for finding in found["findings"] if finding["level"] == "error"]
+        if errors:
+            raise CommandExecutionError(
+                "The preflight found:\n  " + "\n  ".join(__salt__["readiness.text"](found["findings"])))
     except CommandExecutionError as error:
         if not __opts__["test"]:
-            __salt__["runrecord.release"]()
+            __salt__["runlock.release"]()
         return _answer(name, False, f"{error}\nNothing was changed.")
-    run = {
-        "run": run_id,
-        "state": "running",
-        "failed": failed,
-        "definitive": order["definitive"],
-        "primary": roles["primaries"][failed],
-        "donor": roles["donor"],
-        "primaries": roles["primaries"],
-        "method": order["method"],
-        "replica_method": order["replica_method"],
-        "nodes": {site: settings["nodes"] for site, settings in topology["sites"].items()},
-        "who": os.environ.get("SUDO_USER") or __opts__.get("user"),
-        "started": __salt__["runrecord.now"](),
-        "plan": [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"],
-        "steps": {},
-    }
+    run = _resumed(previous, before) if found["resumes"] else _new(run_id, order, found, topology)
+    # These may be another time other ones; they decide nothing about what is done.
+    run.update({key: order[key] for key in ("donor_lease", "patience")}, findings=found["findings"])
     __context__["reprovision"] = {"run": run, "topology": topology}
-    plan = (
-        f"Site {failed} ({', '.join(run['nodes'][failed])}; primary {run['primary']}) will be rebuilt from "
-        f"{run['definitive']}, by a copy of {run['donor']}. Transactions that only {failed} has will be lost."
-    )
+    plan = _plan_in_words(run, previous, found)
     if __opts__["test"]:
         return _answer(name, None, plan)
-    _begin(name, begun)
-    _end(name, "done", plan)
-    return _answer(name, True, f"{plan} Run {run_id}.")
+    _open_step(name, begun)
+    # Now that its record says running: who reads both must not take an earlier attempt's end for this one's.
+    __salt__["runlock.sign"](run["run"])
+    _close_step(name, "done", plan)
+    return _answer(name, True, f"{plan} Run {run['run']}.")
 
 
 def _refuse_repetition(failed, previous, order):
@@ -142,23 +149,64 @@ def _command(order):
     return COMMAND.format(order=salt.utils.json.dumps({"reprovision": order}))
 
 
-def _look(topology, previous):
-    minions = [minion for site in topology["sites"].values() for minion in site["nodes"].values()]
-    gathered = __salt__["fleet.gather"](minions, "preflight.facts", timeout=90)
-    faults = [f"{minion}: {fault}" for minion, fault in sorted(gathered["faults"].items())]
-    if not faults:
-        donor = topology["reprovision"].get("donor")
-        resumes = (
-            bool(previous) and previous["state"] != "done" and donor in (None, previous["donor"])
-            and previous["definitive"] == topology["reprovision"]["definitive"]
-        )
-        if resumes:
-            topology["reprovision"]["donor"] = previous["donor"]
-        roles = __salt__["preflight.judge"](topology, gathered["answers"], resumes=resumes)
-        faults = roles["faults"]
-    if faults:
-        raise CommandExecutionError("The preflight found:\n  " + "\n  ".join(faults))
-    return roles
+def _new(run_id, order, found, topology):
+    return {
+        "run": run_id,
+        "state": "running",
+        "failed": order["failed"],
+        "definitive": order["definitive"],
+        "primary": found["primaries"][order["failed"]],
+        "donor": found["donor"],
+        "primaries": found["primaries"],
+        **{key: order[key] for key in ("method", "replica_method")},
+        "nodes": {site: settings["nodes"] for site, settings in topology["sites"].items()},
+        "started": __salt__["runrecord.now"](),
+        "plan": [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"],
+        "attempts": [_attempt()],
+        "kept": [],
+        "donor_state": "in its site",
+        "copied": False,
+        "steps": {},
+    }
+
+
+def _attempt():
+    return {"started": __salt__["runrecord.now"](), "pid": os.getpid(),
+            "who": os.environ.get("SUDO_USER") or __opts__.get("user")}
+
+
+def _resumed(run, before):
+    """The earlier run's record with a new attempt; why the one before has ended is on record, or found out here."""
+    last = run["attempts"][-1]
+    if "ended" not in last:
+        holder = before.get("pid", last["pid"])
+        last.update(ended="unknown", how=f"its process {holder} has died; its lock was found free and taken over")
+    for step_record in run["steps"].values():
+        if step_record["state"] == "running":
+            step_record["state"] = "interrupted"
+    run["attempts"].append(_attempt())
+    run["kept"] = __salt__["resume.done"](run)
+    run.pop("finished", None)
+    run["state"] = "running"
+    return run
+
+
+def _plan_in_words(run, previous, found):
+    plan = (
+        f"Site {run['failed']} ({', '.join(run['nodes'][run['failed']])}; primary {run['primary']}) will be rebuilt "
+        f"from {run['definitive']}, by a copy of {run['donor']}. Transactions that only {run['failed']} has will be "
+        "lost."
+    )
+    if found["resumes"]:
+        last = run["kept"][-1] if run["kept"] else "none"
+        plan += f" Attempt {len(run['attempts'])} goes on after the last step done, {last!r}."
+    elif previous and previous["state"] != "done":
+        plan += f" From the beginning: {found['why']}."
+    warnings = __salt__["readiness.text"]([item for item in found["findings"] if item["level"] != "error"])
+    return "\n  ".join([plan, *warnings])
+
+
+# --- the record around each step
 
 
 def _current():
@@ -168,27 +216,106 @@ def _current():
         raise CommandExecutionError("reprovision.preflight has not run in this orchestration") from None
 
 
-def _begin(name, begun=None):
+def _go_on_or_stop(run):
+    """Before anything is touched: this run still has its lock, and nobody wants it to stop."""
+    try:
+        __salt__["runlock.keep"]()
+    except CommandExecutionError as error:
+        raise LostLock(str(error)) from error
+    wish = __salt__["runrecord.asked_to_stop"](run["failed"], run["run"])
+    if wish:
+        raise Aborted(f"{wish['who']} asked this run to stop at {wish['at']}: {wish['reason'] or 'no reason given'}")
+
+
+def _open_step(name, begun=None):
     run = _current()["run"]
-    run["steps"][name] = {"state": "running", "started": __salt__["runrecord.now"](), "clock": begun or time.time()}
+    earlier = {key: value for key, value in run["steps"].get(name, {}).items() if key == "done_in"}
+    run["steps"][name] = {
+        "state": "running", "started": __salt__["runrecord.now"](), "clock": begun or time.time(), **earlier}
     __salt__["runrecord.save"](run)
-    _fire(run, name, "start", number=len(run["steps"]), of=len(run["plan"]))
+    _fire(run, name, "start", number=run["plan"].index(name) + 1, of=len(run["plan"]))
 
 
-def _end(name, state, comment):
+def _close_step(name, state, comment):
     run = _current()["run"]
     step_record = run["steps"][name]
     seconds = round(time.time() - step_record.pop("clock"), 1)
+    step_record.pop("progress", None)
     step_record.update(state=state, finished=__salt__["runrecord.now"](), seconds=seconds, comment=comment)
-    if state == "failed":
-        run.update(state="failed", finished=step_record["finished"])
+    if state == "done":
+        step_record["done_in"] = len(run["attempts"])
     __salt__["runrecord.save"](run)
-    if run["state"] != "running":
-        __salt__["runrecord.release"]()
-    _fire(run, name, state, seconds=seconds, comment=comment, number=len(run["steps"]), of=len(run["plan"]))
+    _fire(run, name, state, seconds=seconds, comment=comment, number=run["plan"].index(name) + 1, of=len(run["plan"]))
 
 
-def step(name, nodes, sls, expect_minions, timeout=3600, one_by_one=False):
+def _close_run(run, state, how):
+    finished = __salt__["runrecord.now"]()
+    run["attempts"][-1].update(ended=finished, how=how)
+    run.update(state=state, finished=finished)
+    __salt__["runrecord.save"](run)
+    __salt__["runlock.release"]()
+
+
+def _stop(name, error, gives_back=False):
+    """Close step and run as failed, give the donor back if that is safe, and say how to go on."""
+    run = _current()["run"]
+    if isinstance(error, LostLock):
+        return _answer(name, False, f"{error}\nWhat this step had begun on the nodes goes on there.")
+    state = "aborted" if isinstance(error, Aborted) else "failed"
+    if name not in run["steps"] or "clock" not in run["steps"][name]:
+        _open_step(name)
+    _close_step(name, "failed", str(error))
+    if run["donor_state"] == "taken" and not gives_back:
+        _return_donor(run)
+    _close_run(run, state, f"{state} at step {name!r}")
+    return _answer(name, False, f"{error}\n{_how_to_go_on(run, name)}")
+
+
+def _return_donor(run):
+    """As soon as the copy has failed for good: nobody will need the donor at rest before the next attempt."""
+    (minion,) = _minions(run, [run["donor"]])
+    try:
+        __salt__["fleet.ask"]([minion], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+        applied = _apply("donor given back", [minion], RETURN_DONOR, run, 15, False)
+        if applied["result"] is not True:
+            raise CommandExecutionError("\n".join(applied["comments"]))
+    except Exception as error:  # noqa: BLE001 - whatever went wrong, the run's own failure has to be told
+        run["donor_trouble"] = f"{type(error).__name__}: {error}"
+        return
+    run.update(donor_state="returned", donor_trouble=None)
+    __salt__["runrecord.save"](run)
+
+
+def _how_to_go_on(run, failed_step):
+    done = [step for step in run["plan"] if run["steps"].get(step, {}).get("state") == "done"]
+    lines = [f"The run stopped at step {failed_step!r}; done are {len(done)} of {len(run['plan'])} steps."]
+    if len(done) > 1:
+        lines.append(
+            f"Site {run['failed']} stays in MAINTENANCE with its routers offline, unless step 19 has been reached: "
+            "nobody is served half-built data."
+        )
+    if run["donor_state"] == "taken":
+        lines.append(
+            f"The donor {run['donor']} is out of service, and could not be given back"
+            + (f" ({run['donor_trouble']})" if run.get("donor_trouble") else "")
+            + f". A timer on it does so once its lease of {run['donor_lease']} s has run out and no copy runs; by "
+            f"hand: start mysqld on it, then cctrl> datasource {run['donor']} recover"
+        )
+    elif run["donor_state"] == "returned":
+        lines.append(f"The donor {run['donor']} is back in its site.")
+    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
+    lines.append(
+        "When the cause is removed, run it again: it looks at what has been done and goes on from there. "
+        f"{_command(order)}"
+    )
+    return "\n".join(lines)
+
+
+# --- a step
+
+
+def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=None, once=False, takes_donor=False,
+         copies=False, gives_donor_back=False):
     """
     Apply an SLS to the nodes of a role.
 
@@ -199,9 +326,23 @@ def step(name, nodes, sls, expect_minions, timeout=3600, one_by_one=False):
     expect_minions
         Must be true; it stands in the orchestration so that a reader and a test can see it.
     timeout
-        Seconds to wait for the nodes' answers before they are asked whether they still work on it.
+        Seconds after which nodes that have not answered are asked whether they still work on it.
     one_by_one
         Apply it to one node after the other, stopping at the first that fails.
+    until
+        The step that ends what this one brings about: a run that goes on does not apply this one again after it.
+    once
+        It may happen only once in a run, so a run that goes on does not apply it again at all.
+    takes_donor
+        From the beginning of this step on the donor is out of service.
+    copies
+        The failed primary holds the donor's data when this step is done.
+    gives_donor_back
+        The donor is in service when this step is done.
+
+    A node that does not answer is waited for as long as the run's ``patience`` says, and told again: every SLS may be
+    applied twice. A state whose changes say ``still running`` is polled by ``longjob.status`` until its job has ended,
+    and applied again.
 
     .. code-block:: yaml
 
@@ -210,6 +351,7 @@ def step(name, nodes, sls, expect_minions, timeout=3600, one_by_one=False):
             - nodes: failed primary
             - sls: orch.node.policy_maintenance
             - expect_minions: True
+            - until: 20 policy AUTOMATIC
             - failhard: True
             - require:
               - reprovision: 00 preflight
@@ -220,44 +362,85 @@ def step(name, nodes, sls, expect_minions, timeout=3600, one_by_one=False):
             raise CommandExecutionError("expect_minions must be True: a silent node is not a success")
         if nodes not in ROLES:
             raise CommandExecutionError(f"no such role: {nodes!r}; known are {', '.join(ROLES)}")
-        minions = _minions(run, ROLES[nodes](run))
-        if not __opts__["test"]:
-            _begin(name)
     except CommandExecutionError as error:
         return _answer(name, False, str(error))
+    not_again = __salt__["resume.left_out"](name, until, once, run["kept"])
+    if not_again:
+        return _answer(name, True, f"Done in attempt {run['steps'][name]['done_in']}; {not_again}.")
+    minions = _minions(run, _hosts(run, nodes, name in run["kept"]))
+    if __opts__["test"]:
+        return _answer(name, *_application(name, minions, sls, run, timeout, one_by_one))
+    try:
+        _go_on_or_stop(run)
+        if takes_donor:
+            run["donor_state"] = "taken"
+        _open_step(name)
+        result, comment, changes = _application(name, minions, sls, run, timeout, one_by_one)
+        if not result:
+            raise CommandExecutionError(comment)
+    except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
+        words = error if isinstance(error, CommandExecutionError) else f"{type(error).__name__}: {error}"
+        return _stop(name, error if error is words else CommandExecutionError(words), gives_donor_back)
+    if copies:
+        run["copied"] = True
+    if gives_donor_back:
+        run["donor_state"] = "returned"
+    _close_step(name, "done", comment)
+    return _answer(name, True, comment, changes)
+
+
+def _hosts(run, nodes, again):
+    hosts = ROLES[nodes](run)
+    if again and nodes == "other sites" and run["donor_state"] == "taken":
+        # Its services are offline and its server may be stopped: it cannot tell, nor can anything there have moved.
+        hosts.remove(run["donor"])
+    return hosts
+
+
+def _application(name, minions, sls, run, timeout, one_by_one):
+    """Apply an SLS to nodes, polling and asking again, until it is done: (result, comment, changes)."""
     result, comments, changes = True, [], {}
     for group in [[minion] for minion in minions] if one_by_one else [minions] if minions else []:
-        try:
-            applied = _apply(name, group, sls, run, timeout)
-        except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
-            applied = {"result": False, "changes": {},
-                       "comments": [f"{', '.join(group)}: {type(error).__name__}: {error}"]}
+        applied = _until_done(name, group, sls, run, timeout)
         comments.extend(applied["comments"])
         changes.update(applied["changes"])
         if applied["result"] is not True:
             result = applied["result"]
         if result is False:
             break
-    comment = "\n".join(comments) or f"There are no {nodes}."
-    if __opts__["test"]:
-        return _answer(name, result, comment, changes)
-    _end(name, "done" if result else "failed", comment)
-    if not result:
-        comment += f"\n{_how_to_go_on(run, name)}"
-    return _answer(name, result, comment, changes)
+    return result, "\n".join(comments) or "There are no such nodes.", changes
 
 
-def _apply(name, minions, sls, run, timeout):
+def _until_done(name, minions, sls, run, timeout):
+    begun, told_again = False, set()
+    changes = {}
+    while True:
+        applied = _apply(name, minions, sls, run, timeout, begun)
+        changes.update(applied["changes"])
+        applied["changes"] = changes
+        if __opts__["test"]:
+            return applied
+        if applied["jobs"]:
+            _poll(name, run, applied["jobs"])
+            begun = True
+            continue
+        silent = applied["silent"] - told_again
+        if not silent or applied["failed"] or not _back(run, silent):
+            return applied
+        told_again |= silent
+
+
+def _apply(name, minions, sls, run, timeout, begun):
     shown = {key: run[key] for key in (
-        "run", "failed", "definitive", "primary", "donor", "method", "replica_method")}
+        "run", "failed", "definitive", "primary", "donor", "method", "replica_method", "donor_lease")}
     applied = __states__["salt.state"](
-        name, tgt=minions, tgt_type="list", sls=sls, pillar={"reprovision_run": shown}, expect_minions=True,
-        queue=True, timeout=timeout,
+        name, tgt=minions, tgt_type="list", sls=sls, pillar={"reprovision_run": {**shown, "begun": begun}},
+        expect_minions=True, queue=True, timeout=timeout,
     )
     returned = applied["changes"].get("ret", {})
     # salt.state leaves out whoever succeeded without a change and only names it at the end of its comment.
     unchanged = applied["comment"].partition(" No changes made to ")[2].removesuffix(".").split(", ")
-    comments, changes, result = [], {}, applied["result"]
+    comments, changes, jobs, silent, failed = [], {}, {}, set(), set()
     for minion in minions:
         states = returned.get(minion)
         if minion not in returned and minion in unchanged:
@@ -268,47 +451,79 @@ def _apply(name, minions, sls, run, timeout):
             continue
         if not isinstance(states, dict):
             comments.append(f"{minion}: {states or f'gave no answer (salt {minion} test.ping)'}")
-            result = False
+            silent.add(minion)
             continue
         for state in sorted(states.values(), key=lambda item: item.get("__run_num__", 0)):
+            changed = dict(state.get("changes") or {})
+            job = changed.pop("still running", None)
             comments.append(f"{minion}: {state['comment'].removeprefix(f'{minion}: ')}")
-            if state.get("changes"):
-                changes.setdefault(minion, {})[state.get("__id__", state.get("name"))] = state["changes"]
-            if state["result"] is False:
-                result = False
-    if result is False and not comments:
+            if changed:
+                changes.setdefault(minion, {})[state.get("__id__", state.get("name"))] = changed
+            if job:
+                jobs[minion] = job
+            elif state["result"] is False:
+                failed.add(minion)
+    if applied["result"] is False and not comments:
         comments = [applied["comment"]]
-    return {"result": result, "comments": comments, "changes": changes}
+        failed.add("salt")
+    result = False if failed or silent or jobs else applied["result"]
+    return {"result": result, "comments": comments, "changes": changes, "jobs": jobs, "silent": silent,
+            "failed": failed}
 
 
-def _how_to_go_on(run, failed_step):
-    done = [step for step, record in run["steps"].items() if record["state"] == "done"]
-    lines = [f"The run stopped at step {failed_step!r}; the last one done is {done[-1]!r}."]
-    if len(done) > 1:
-        lines.append(
-            f"Site {run['failed']} stays in MAINTENANCE with its routers offline: nobody is served half-built data."
-        )
-    taken = [step for step in run["steps"] if step[:2] == "06"]
-    given_back = [step for step in done if step[:2] == "11"]
-    if taken and not given_back:
-        lines.append(
-            f"The donor {run['donor']} is out of service. The next run takes it over as it is; to give it back "
-            f"instead: start mysqld on it, then cctrl> datasource {run['donor']} recover"
-        )
-    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
-    lines.append(
-        "When the cause is removed, run it again. It goes through all steps anew and changes only what is not as it "
-        f"should be; the copy is made again: {_command(order)}"
-    )
-    return "\n".join(lines)
+def _back(run, minions):
+    """Wait until silent nodes answer and no longer work on what they were told; False if they stay silent."""
+    silent_since = time.monotonic()
+    while time.monotonic() - silent_since < run["patience"]:
+        _go_on_or_stop(run)
+        gathered = __salt__["fleet.gather"](sorted(minions), "saltutil.is_running", kwarg={"fun": "state.*"},
+                                            timeout=5)
+        if not gathered["faults"]:
+            if not any(gathered["answers"].values()):
+                return True
+            # They work on it: that takes as long as its own time limits let it.
+            silent_since = time.monotonic()
+        time.sleep(POLL_SECONDS)
+    return False
 
 
-def verified(name, timeout=300):
+def _poll(name, run, jobs):
+    """Wait until every node's job has ended, telling whoever watches how far it is; a silent node is given time."""
+    silent_since, running = {}, dict(jobs)
+    while running:
+        _go_on_or_stop(run)
+        time.sleep(POLL_SECONDS)
+        for minion, job in list(running.items()):
+            answer = __salt__["fleet.gather"]([minion], "longjob.status", kwarg={"name": job}, timeout=10)
+            if minion in answer["faults"]:
+                silent_since.setdefault(minion, time.monotonic())
+                if time.monotonic() - silent_since[minion] > run["patience"]:
+                    raise CommandExecutionError(
+                        f"{minion}: does not tell how its job {job} stands; the job goes on there: "
+                        f"{answer['faults'][minion]}")
+                continue
+            silent_since.pop(minion, None)
+            now = answer["answers"][minion]
+            if now["state"] != "running":
+                del running[minion]
+                continue
+            far = {"job": job, "seconds": now["seconds"], **__salt__["datadir.progress"](now["log"])}
+            run["steps"][name].setdefault("progress", {})[minion] = far
+            __salt__["runrecord.save"](run)
+            _fire(run, name, "progress", node=minion, **far)
+
+
+# --- the last steps
+
+
+def verified(name, timeout=300, until=None):
     """
     Let no traffic back before this: all services ONLINE, heartbeats arrive everywhere, data of all nodes equal.
 
     timeout
         Seconds for the services to come ONLINE, and again for the heartbeats to arrive.
+    until
+        The step that lets traffic back: a run that goes on after it has this behind it.
 
     .. code-block:: yaml
 
@@ -322,25 +537,29 @@ def verified(name, timeout=300):
     try:
         current = _current()
         run, topology = current["run"], current["topology"]
-        _begin(name)
     except CommandExecutionError as error:
         return _answer(name, False, str(error))
+    not_again = __salt__["resume.left_out"](name, until, False, run["kept"])
+    if not_again:
+        return _answer(name, True, f"Done in attempt {run['steps'][name]['done_in']}; {not_again}.")
     try:
+        _go_on_or_stop(run)
+        _open_step(name)
         __salt__["verify.services"](topology, timeout=timeout)
         seqnos = __salt__["verify.heartbeats"](topology, run["primaries"], timeout=timeout)
         compared = __salt__["tablecompare.run"](
             [minion for nodes in run["nodes"].values() for minion in nodes.values()])
+        run["verified"] = {"heartbeats": seqnos, **{key: compared[key] for key in ("equal", "tables", "rows")}}
         if not compared["equal"]:
             raise CommandExecutionError(f"The data of the nodes differs: {compared['differing']}")
     except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
-        _end(name, "failed", str(error))
-        return _answer(name, False, f"{error}\n{_how_to_go_on(run, name)}")
-    run["verified"] = {"heartbeats": seqnos, **{key: compared[key] for key in ("tables", "rows")}}
+        return _stop(name, error if isinstance(error, CommandExecutionError) else
+                     CommandExecutionError(f"{type(error).__name__}: {error}"))
     comment = (
         f"Every service is ONLINE, heartbeats arrived everywhere ({seqnos}), and all nodes agree on "
         f"{compared['rows']} rows in {compared['tables']} tables."
     )
-    _end(name, "done", comment)
+    _close_step(name, "done", comment)
     return _answer(name, True, comment)
 
 
@@ -360,18 +579,20 @@ def complete(name):
         return _answer(name, None, "The record would be closed. Nothing was changed: this was test=True.")
     try:
         run = _current()["run"]
-        _begin(name)
         missing = [
             planned for planned in run["plan"]
             if planned != name and run["steps"].get(planned, {}).get("state") != "done"
         ]
     except CommandExecutionError as error:
         return _answer(name, False, str(error))
-    if missing:
-        comment = f"These steps are missing: {', '.join(missing)}"
-        _end(name, "failed", comment)
-        return _answer(name, False, comment)
-    run.update(state="done", finished=__salt__["runrecord.now"]())
+    try:
+        _go_on_or_stop(run)
+        _open_step(name)
+        if missing:
+            raise CommandExecutionError(f"These steps are missing: {', '.join(missing)}")
+    except CommandExecutionError as error:
+        return _stop(name, error)
     comment = f"Site {run['failed']} is re-provisioned from {run['definitive']} and verified."
-    _end(name, "done", comment)
+    _close_step(name, "done", comment)
+    _close_run(run, "done", "done")
     return _answer(name, True, comment, {run["failed"]: "re-provisioned"})

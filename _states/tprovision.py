@@ -19,12 +19,13 @@ def __virtual__():
     return __virtualname__
 
 
-def provisioned(name, run, method="xtrabackup", timeout=14400):
+def provisioned(name, run, method="xtrabackup", timeout=14400, begun=False, wait=86400):
     """
     This replica was filled in this run and serves: its datasource and its replication service are ONLINE.
 
-    A job of the same run that still goes on is waited for, one that ended well is not repeated. Outside a run
-    nothing tells whether a replica's data are right, so another run fills it again.
+    A job of the same run that still goes on is waited for, one that ended well is not repeated, not even after a boot
+    of this host. Outside a run nothing tells whether a replica's data are right, so another run fills it again. While
+    the tool works the result is False and ``changes["still running"]`` names its unit, for ``longjob.status``.
 
     name
         Tungsten's name of the host to copy from.
@@ -34,11 +35,17 @@ def provisioned(name, run, method="xtrabackup", timeout=14400):
         ``xtrabackup``, ``mysqldump``, ``rsync`` or ``mysqlclone``.
     timeout
         Seconds for the copy; two more minutes each may pass until the datasource and the service are ONLINE.
+    begun
+        True if the tool was begun in this attempt, so that its failure is final for this attempt.
+    wait
+        Seconds to wait for the tool.
     """
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
         job = __salt__["longjob.status"](__salt__["tprovision.job"](run))
-        if job["state"] == "done" and not __salt__["tprovision.replaced"](run, method):
+        if __salt__["tprovision.filled"](name, run):
+            job["state"] = "done"
+        elif job["state"] == "done" and not __salt__["tprovision.replaced"](run, method):
             job["state"] = "done in vain"
         if job["state"] == "done" and not __salt__["tprovision.faults"]():
             ret.update(result=True, comment=f"Filled from {name} in the run {run}, and ONLINE")
@@ -50,7 +57,11 @@ def provisioned(name, run, method="xtrabackup", timeout=14400):
                 comment=_would(job["state"], name, method),
             )
             return ret
-        _provision(ret, job, name, run, method, timeout)
+        if begun and job["state"] == "failed":
+            raise CommandExecutionError(__salt__["longjob.failure"](job))
+        if begun and job["state"] == "done in vain":
+            raise CommandExecutionError(_in_vain(job))
+        _provision(ret, job, name, run, method, timeout, wait)
     except (CommandExecutionError, SaltInvocationError) as error:
         ret.update(result=False, comment=f"{__grains__['id']}: {error}")
     return ret
@@ -64,21 +75,30 @@ def _would(state, source, method):
     return f"This host's data would be replaced by those of {source}: tprovision -s {source} -m {method}"
 
 
-def _provision(ret, job, source, run, method, timeout):
+def _in_vain(job):
+    return (
+        f"tprovision ended well but cannot have replaced the data, since MySQL was not restarted. End of "
+        f"{job['log_path']}:\n{job['log']}"
+    )
+
+
+def _provision(ret, job, source, run, method, timeout, wait):
     node = __salt__["topology.node"]()
     if job["state"] != "done":
         if job["state"] != "running":
             job = __salt__["tprovision.start"](source, run, method, timeout)
             ret["changes"]["data"] = {"old": "its own", "new": f"begun to be replaced by those of {source}"}
-        # systemd ends it at the deadline; the rest is for it to die in
-        job = __salt__["longjob.wait"](job["name"], timeout + 120)
+        job = _ended(job["name"], wait)
+        if not job:
+            unit = __salt__["tprovision.job"](run)
+            ret["changes"] = {"still running": unit}
+            ret["comment"] = f"tprovision from {source} goes on in the unit reprovision-{unit}"
+            return
         if not __salt__["tprovision.replaced"](run, method):
-            raise CommandExecutionError(
-                f"tprovision ended well but cannot have replaced the data, since MySQL was not "
-                f"restarted. End of {job['log_path']}:\n{job['log']}"
-            )
+            raise CommandExecutionError(_in_vain(job))
         ret["changes"]["data"] = {"old": "its own", "new": f"filled from {source} by {method}"}
-    comments = [f"Filled from {source} in {job['seconds']} s, log {job['log_path']}"]
+    __salt__["tprovision.note_filled"](source, run)
+    comments = [f"Filled from {source}, log {job['log_path']}"]
     # outside AUTOMATIC the tool's own recovery ends OFFLINE
     for function, args in (
         ("cctrl.datasource_online", {"name": node["host"], "how": "recover", "timeout": 120}),
@@ -94,3 +114,13 @@ def _provision(ret, job, source, run, method, timeout):
     if left:
         raise CommandExecutionError("; ".join([*comments, *left]))
     ret.update(result=True, comment="; ".join(comments))
+
+
+def _ended(name, wait):
+    """The job's status once it has ended well; None if it has not ended yet."""
+    try:
+        return __salt__["longjob.wait"](name, wait)
+    except CommandExecutionError:
+        if __salt__["longjob.status"](name)["state"] == "running":
+            return None
+        raise

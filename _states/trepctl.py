@@ -102,7 +102,7 @@ def offline_all(name, which, services=None, timeout=120):
     return _all(name, which, services, "offline", timeout)
 
 
-def online_all(name, which, services=None, timeout=120):
+def online_all(name, which, services=None, but=(), timeout=120):
     """
     Every service of a replicator is ONLINE, for two reads in a row.
 
@@ -112,13 +112,15 @@ def online_all(name, which, services=None, timeout=120):
         ``cluster`` or ``cross_site``.
     services
         Services that must be among them; those of the topology in pillar if not given.
+    but
+        Services that are left as they are.
     timeout
         Seconds to wait for each.
     """
-    return _all(name, which, services, "online", timeout)
+    return _all(name, which, services, "online", timeout, but)
 
 
-def _all(name, which, services, goal, timeout):
+def _all(name, which, services, goal, timeout, but=()):
     ret = _ret(name)
     try:
         states = _states(which)
@@ -133,7 +135,8 @@ def _all(name, which, services, goal, timeout):
         return _failed(
             ret, f"the {which} replicator has no service {', '.join(missing)}; its services are: {there}"
         )
-    return _bring(ret, states, which, goal, timeout)
+    wanted = {service: state for service, state in states.items() if service not in but}
+    return _bring(ret, wanted, which, goal, timeout)
 
 
 def _states(which):

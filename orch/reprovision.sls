@@ -7,6 +7,9 @@
 
   The steps have the manual's numbers and order. Which hosts "failed primary" or "donor" are is read from cctrl by the
   preflight and then frozen; docs/runbook.md tells what each step does and how it is proved.
+
+  The same command again goes on with a run that has stopped. What it has done is applied again, which changes nothing
+  where it still holds, unless a later step has ended it (until) or it may happen only once in a run (once).
 -#}
 00 preflight:
   reprovision.preflight:
@@ -18,6 +21,7 @@
     - nodes: failed primary
     - sls: orch.node.policy_maintenance
     - expect_minions: True
+    - until: 20 policy AUTOMATIC
     - failhard: True
     - require:
       - reprovision: 00 preflight
@@ -28,6 +32,7 @@
     - nodes: failed primary
     - sls: orch.node.routers_offline
     - expect_minions: True
+    - until: 19 routers online
     - failhard: True
     - require:
       - reprovision: 01 policy MAINTENANCE
@@ -38,6 +43,7 @@
     - nodes: other sites
     - sls: orch.node.failed_service_forgotten
     - expect_minions: True
+    - until: 18 cross-site services of the other sites online
     - failhard: True
     - require:
       - reprovision: 02 routers offline
@@ -48,6 +54,7 @@
     - nodes: failed site
     - sls: orch.node.cross_site_offline
     - expect_minions: True
+    - until: 17 cross-site services of the failed site online
     - failhard: True
     - require:
       - reprovision: 03 cross-site service of the failed site reset
@@ -58,6 +65,7 @@
     - nodes: failed primary
     - sls: orch.node.primary_shunned
     - expect_minions: True
+    - until: 15 primary welcomed
     - failhard: True
     - require:
       - reprovision: 04 cross-site services offline
@@ -68,6 +76,8 @@
     - nodes: donor
     - sls: orch.node.donor_shunned
     - expect_minions: True
+    - until: 10 data copied from the donor
+    - takes_donor: True
     - failhard: True
     - require:
       - reprovision: 05 primary shunned, its replicator offline
@@ -78,6 +88,7 @@
     - nodes: failed primary and donor
     - sls: orch.node.mysqld_stopped
     - expect_minions: True
+    - until: 10 data copied from the donor
     - failhard: True
     - require:
       - reprovision: 06 donor shunned, its replicator offline
@@ -88,6 +99,7 @@
     - nodes: failed primary
     - sls: orch.node.data_emptied
     - expect_minions: True
+    - until: 10 data copied from the donor
     - failhard: True
     - require:
       - reprovision: 07 mysqld stopped
@@ -101,6 +113,8 @@
     - nodes: donor
     - sls: orch.node.data_copied
     - expect_minions: True
+    - once: True
+    - copies: True
     - failhard: True
     - require:
       - reprovision: 08 data locations emptied
@@ -111,6 +125,8 @@
     - nodes: donor
     - sls: orch.node.donor_given_back
     - expect_minions: True
+    - once: True
+    - gives_donor_back: True
     - failhard: True
     - require:
       - reprovision: 10 data copied from the donor
@@ -121,6 +137,7 @@
     - nodes: failed primary
     - sls: orch.node.data_owned
     - expect_minions: True
+    - until: 13 mysqld started
     - failhard: True
     - require:
       - reprovision: 11 donor given back
@@ -141,6 +158,7 @@
     - nodes: failed primary
     - sls: orch.node.own_service_reset
     - expect_minions: True
+    - once: True
     - failhard: True
     - require:
       - reprovision: 13 mysqld started
@@ -189,6 +207,7 @@
 # The manual verifies nothing before letting traffic back. This run does: services, heartbeats both ways, data.
 verified before traffic:
   reprovision.verified:
+    - until: 19 routers online
     - failhard: True
     - require:
       - reprovision: 18 cross-site services of the other sites online

@@ -1,6 +1,16 @@
-# rsync of all data locations from this donor to the failed primary
+# rsync of all data locations from this donor to the failed primary, in a systemd unit that is polled
+# Somebody is there who looks after it: the lease begins anew.
+donor lent:
+  donor.lent:
+    - loan: {{ pillar["reprovision_run"] | json }}
+    - seconds: {{ pillar["reprovision_run"]["donor_lease"] | json }}
+
 data copied:
   datadir.copied:
     - name: {{ pillar["reprovision_run"]["primary"] | json }}
     - site: {{ pillar["reprovision_run"]["failed"] | json }}
     - run: {{ pillar["reprovision_run"]["run"] | json }}
+    - begun: {{ pillar["reprovision_run"]["begun"] | json }}
+    - wait: 5
+    - require:
+      - donor: donor lent

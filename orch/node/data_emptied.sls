@@ -3,3 +3,4 @@ data locations emptied:
   datadir.emptied:
     - site: {{ pillar["reprovision_run"]["failed"] | json }}
     - donor: {{ pillar["reprovision_run"]["donor"] | json }}
+    - run: {{ pillar["reprovision_run"]["run"] | json }}

@@ -1,3 +1,4 @@
 # chown -R and chmod to what the data locations had before
 ownership:
-  datadir.owned: []
+  datadir.owned:
+    - run: {{ pillar["reprovision_run"]["run"] | json }}

@@ -1,7 +1,10 @@
 """A Salt master and the minions of two sites on this machine, with stand-ins for what only real hosts have."""
 
+import fcntl
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,10 @@ STANDINS = ROOT / "tests/integration/standins"
 # Five daemons that write down every step of theirs are slow on two cores.
 QUIET = {"log_level_logfile": "warning"}
 SITES = {"east": ["east1", "east2"], "west": ["west1", "west2"]}
+# These are the project's own, with what is found beside the name at their bottom.
+EXTENDED = ("cctrl", "datadir", "donor", "longjob", "readiness", "tprovision")
+# Here every tool answers at once; what is not so after that time stays so.
+HURRIED = {"cctrl": ("SECONDS = 60", "SECONDS = 5"), "survey": ("SECONDS = 120", "SECONDS = 15")}
 NODES = [node for nodes in SITES.values() for node in nodes]
 
 
@@ -39,6 +46,8 @@ def new_world():
                 "data": "good" if site == "west" else f"drifted on {node}",
                 "cluster": {site: {"state": "ONLINE", "appliedLastSeqno": 5}},
                 "cross_site": {other[site]: {"state": "ONLINE", "appliedLastSeqno": 5}},
+                # What the extension itself leaves on a node.
+                **{"record": None, "marker": None, "lease": None, "filled": None, "jobs": {}},
             } for site, nodes in SITES.items() for node in nodes
         },
     }
@@ -51,13 +60,25 @@ class World:
         self.path = path
 
     def read(self):
-        return json.loads(self.path.read_text())
+        with self._opened() as file:
+            return json.load(file)
 
     def write(self, state):
-        self.path.write_text(json.dumps(state))
+        self.change(**state)
 
     def change(self, **words):
-        self.write({**self.read(), **words})
+        # As the stand-ins do it, who may be at work meanwhile.
+        with self._opened() as file:
+            state = {**json.load(file), **words}
+            file.seek(0)
+            file.truncate()
+            json.dump(state, file)
+
+    @contextmanager
+    def _opened(self):
+        with self.path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
 
     def state(self):
         """Everything but what was done to get there."""
@@ -104,13 +125,18 @@ def master(salt_factories, pillar_root, world_file, tmp_path_factory):
     tree = tmp_path_factory.mktemp("tree")
     for folder in ("_modules", "_states", "_runners", "orch", "reactor"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, (patient, hurried) in HURRIED.items():
+        module = tree / f"_modules/{name}.py"
+        text = module.read_text()
+        assert text.count(f"\n{patient}\n") == 1, name
+        module.write_text(text.replace(patient, hurried))
     standins = tmp_path_factory.mktemp("standins") / "tree"
     shutil.copytree(STANDINS, standins)
-    # cctrl is the project's own, but for the session at its bottom.
-    with (standins / "_modules/cctrl.py").open("r+") as file:
-        session = file.read()
-        file.seek(0)
-        file.write((ROOT / "_modules/cctrl.py").read_text() + "\n\n" + session)
+    for name in EXTENDED:
+        with (standins / f"_modules/{name}.py").open("r+") as file:
+            standin = file.read()
+            file.seek(0)
+            file.write((tree / f"_modules/{name}.py").read_text() + "\n\n" + standin)
     reactor = yaml.safe_load((ROOT / "reactor/master.d/reprovision.conf").read_text())
     factory = salt_factories.salt_master_daemon(
         "reprovision-master",
@@ -145,8 +171,8 @@ def minions(master, world_file):
     synced = master.salt_cli(timeout=120).run("saltutil.sync_all", minion_tgt="*")
     assert set(synced.data) == set(NODES)
     yield factories
-    for factory in factories.values():
-        factory.terminate()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda factory: factory.terminate(), factories.values()))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What `salt sys.doc` and the loader need of every module of this extension."""
 
 import inspect
+import re
 
 import pytest
 
@@ -18,6 +19,11 @@ def public(folder, name):
         for key, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_")
     }
+
+
+def called(folder, name, function):
+    """What an operator types: Salt offers ``list_`` as ``list`` if ``__func_alias__`` says so."""
+    return f"{name}.{getattr(load(folder, name), '__func_alias__', {}).get(function, function)}"
 
 
 FUNCTIONS = [(folder, name, key) for folder, name in FILES for key in public(folder, name)]
@@ -48,11 +54,24 @@ def test_imports_nothing_that_salt_would_offer_as_a_function(folder, name):
     assert strangers == []
 
 
+@pytest.mark.parametrize("folder, name", FILES)
+def test_an_alias_is_one_of_a_function_and_hides_no_other(folder, name):
+    aliases = getattr(load(folder, name), "__func_alias__", {})
+    functions = public(folder, name)
+    assert set(aliases) <= set(functions)
+    assert not set(aliases.values()) & set(functions)
+
+
+def test_what_is_called_list_is_offered_as_list():
+    assert called("_runners", "reprovision", "list_") == "reprovision.list"
+
+
 @pytest.mark.parametrize("folder, name, function", SHOWN_BY_CLI)
 def test_command_line_example(folder, name, function):
     text = inspect.getdoc(public(folder, name)[function]) or ""
     assert "CLI Example:" in text and ".. code-block:: bash" in text
-    assert f"{name}.{function}" in text.partition("CLI Example:")[2]
+    # The whole name: reprovision.list_ would not be found, nor would reprovision.lis.
+    assert re.search(rf"{re.escape(called(folder, name, function))}(?!\w)", text.partition("CLI Example:")[2])
 
 
 @pytest.mark.parametrize("folder, name, function", SHOWN_BY_YAML)

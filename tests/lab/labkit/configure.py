@@ -50,7 +50,7 @@ WantedBy=multi-user.target
 Description=The Salt Minion
 After=network.target
 [Service]
-KillMode=process
+KillMode=mixed
 Type=notify
 NotifyAccess=all
 LimitNOFILE=8192

@@ -115,11 +115,16 @@ def checksums(lab):
 
 def resting(lab, rows):
     """``{host: {table: checksum}}`` of the rows that the load leaves alone: comparable while it goes on."""
+    return everywhere(lab, lambda host: resting_on(lab, host, rows))
+
+
+def resting_on(lab, host, rows):
+    """``{table: checksum}`` of one host's rows that the load leaves alone."""
     first = int(rows * LOADED_SHARE) + 1
     text = "".join(
         f"SELECT '{SCHEMA}.{table}', BIT_XOR(CRC32(CONCAT_WS('#', id, customer, amount, at, note))) "
         f"FROM {SCHEMA}.{table} WHERE id >= {first};" for table in TABLES)
-    return {host: dict(found) for host, found in everywhere(lab, lambda host: sql(lab, host, text)).items()}
+    return dict(sql(lab, host, text))
 
 
 def settled(lab, timeout=120):

@@ -49,6 +49,10 @@ def _mount(lab, host, base):
     root = lab.root(host)
     if os.path.ismount(root):
         return
+    if host in lab.disks:
+        # A disk of its own, so that it can be filled.
+        root.parent.mkdir(parents=True, exist_ok=True)
+        run(["mount", "-t", "tmpfs", "-o", f"size={lab.disks[host]}M", f"lab-{host}", root.parent])
     upper, work = root.parent / "upper", root.parent / "work"
     for folder in (root, upper, work):
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,6 +174,26 @@ def power_off(lab, host, timeout=30):
         _until(lambda: not _supervisors(lab, host), timeout, f"{host} to power off")
 
 
+def power_cut(lab, host, timeout=30):
+    """Stop one host as a power cut does: nothing of it gets to say goodbye; its root stays."""
+    pid = leader(lab, host)
+    if pid:
+        _kill(pid)
+    _until(lambda: not _supervisors(lab, host), timeout, f"{host} to be gone", quiet=True)
+    for group in _control_groups(lab, host):
+        _until(lambda group=group: not group.exists() or _removed(group), timeout, f"{host}'s processes to be gone",
+               quiet=True)
+
+
+def await_boot(lab, host, timeout=120):
+    _until(lambda: _booted(lab, host), timeout, f"{host} to boot", quiet=True)
+
+
+def disk(lab, host):
+    """Where the disk of a host with a limited one can be written to from outside."""
+    return lab.root(host).parent
+
+
 def down(lab):
     """Take the lab away without a trace: processes, mounts, namespace, files. Safe to repeat."""
     for host in lab.hosts():
@@ -220,10 +244,11 @@ def _removed(group):
     return True
 
 
-def _until(condition, timeout, what):
+def _until(condition, timeout, what, quiet=False):
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
             raise LabError(f"waited {timeout} s for {what} in vain; the hosts' consoles are hosts/*/console.log")
         time.sleep(0.3)
-    say(f"  {what}: done")
+    if not quiet:
+        say(f"  {what}: done")

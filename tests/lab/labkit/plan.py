@@ -25,6 +25,8 @@ class Lab:
     nodes: int = 3
     delays: dict = field(default_factory=lambda: {"trepctl": 0.4, "cctrl": 1.0})
     repository: str = str(REPOSITORY)
+    # Megabytes of a disk of its own, for hosts that are to have one.
+    disks: dict = field(default_factory=dict)
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,20}", self.name):

@@ -9,7 +9,9 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from tests.support.loader import load
 
+datacontent = load("_modules", "datacontent")
 datadir = load("_modules", "datadir")
+longjob = load("_modules", "longjob")
 mysqld = load("_modules", "mysqld")
 
 WHOLE = []
@@ -71,6 +73,7 @@ def functions(facts, tmp_path, monkeypatch):
             mysqld.processes, side_effect=lambda directory=None: facts["processes"].get(directory, [])
         ),
     }
+    dunder["datacontent.foreign"] = create_autospec(datacontent.foreign, return_value=[])
     monkeypatch.setattr(datadir, "STATE_DIR", str(tmp_path / "remembered"))
     return dunder
 
@@ -240,7 +243,7 @@ def deleted(dunder):
 
 
 def test_empty(facts, tmp_path, functions):
-    assert datadir.empty("east", "west3")["datadir"]["entries"] == 3
+    assert datadir.empty("east", "west3", "r-1")["datadir"]["entries"] == 3
     assert os.listdir(tmp_path / "data") == []
     record = datadir._load("ownership.json")
     assert (record["state"], record["site"], record["donor"], record["host"]) == (
@@ -250,7 +253,8 @@ def test_empty(facts, tmp_path, functions):
         "east1",
     )
     assert record["directories"]["datadir"]["free"] > 0
-    assert deleted(functions)[0][:5] == ["find", str(tmp_path / "data"), "-xdev", "-mindepth", "1"]
+    assert deleted(functions)[0][:5] == [
+        "find", str(tmp_path / "data"), "-ignore_readdir_race", "-xdev", "-mindepth"]
 
 
 SPOILED = {
@@ -283,7 +287,7 @@ def test_one_false_answer_stops_before_the_first_byte(facts, tmp_path, functions
         place = place[key]
     place[keys[-1]] = value
     with pytest.raises(CommandExecutionError, match=words):
-        datadir.empty("east", "west3")
+        datadir.empty("east", "west3", "r-1")
     assert deleted(functions) == []
     assert (tmp_path / "data" / ".hidden").exists()
     assert not (tmp_path / "remembered" / "ownership.json").exists()
@@ -295,14 +299,14 @@ def test_a_tool_that_cannot_tell_stops_it(tmp_path, functions):
 
     datadir.__salt__["cctrl.ls"] = unreadable
     with pytest.raises(CommandExecutionError, match="neither"):
-        datadir.empty("east", "west3")
+        datadir.empty("east", "west3", "r-1")
     assert (tmp_path / "data" / ".hidden").exists()
 
 
 def test_another_server_on_the_directory_stops_it(facts, tmp_path):
     facts["processes"][str(tmp_path / "data")] = [{"pid": 99, "name": "mysqld"}]
     with pytest.raises(CommandExecutionError, match="in use by mysqld, process 99"):
-        datadir.empty("east", "west3")
+        datadir.empty("east", "west3", "r-1")
     assert (tmp_path / "data" / ".hidden").exists()
 
 
@@ -310,7 +314,7 @@ def test_a_server_started_after_the_guards_stops_it(facts, tmp_path, functions):
     stopped, started = facts["status"], {**facts["status"], "running": True}
     functions["mysqld.status"].side_effect = [stopped, started]
     with pytest.raises(CommandExecutionError, match="not stopped"):
-        datadir.empty("east", "west3")
+        datadir.empty("east", "west3", "r-1")
     assert deleted(functions) == []
     assert (tmp_path / "data" / ".hidden").exists()
 
@@ -319,7 +323,7 @@ def test_a_directory_that_is_no_data_directory_is_left(tmp_path):
     (tmp_path / "data" / "mysql" / "user.frm").unlink()
     (tmp_path / "data" / "mysql").rmdir()
     with pytest.raises(CommandExecutionError, match="does not look like a data directory"):
-        datadir.empty("east", "west3")
+        datadir.empty("east", "west3", "r-1")
     assert (tmp_path / "data" / ".hidden").exists()
 
 
@@ -330,10 +334,10 @@ def test_foreign_files_in_a_directory_of_innodb_stop_it(facts, tmp_path):
         (redo / name).write_text("x", encoding="utf-8")
     facts["settings"]["explicit"]["innodb_log_group_home_dir"] = str(redo)
     with pytest.raises(CommandExecutionError, match="not of the server: my-thesis.odt"):
-        datadir.empty("east", "west3")
+        datadir.empty("east", "west3", "r-1")
     assert (tmp_path / "data" / ".hidden").exists()
     (redo / "my-thesis.odt").unlink()
-    datadir.empty("east", "west3")
+    datadir.empty("east", "west3", "r-1")
     assert os.listdir(redo) == []
 
 
@@ -349,11 +353,11 @@ def test_a_second_try_goes_on_and_keeps_the_first_owner(facts, tmp_path, functio
 
     functions["cmd.run_all"].side_effect = broken
     with pytest.raises(CommandExecutionError, match="Input/output error"):
-        datadir.empty("east", "west3")
+        datadir.empty("east", "west3", "r-1")
     assert datadir._load("ownership.json")["state"] == "emptying"
     functions["cmd.run_all"].side_effect = real
     os.chmod(tmp_path / "data", 0o777)
-    datadir.empty("east", "west3")
+    datadir.empty("east", "west3", "r-1")
     assert os.listdir(tmp_path / "data") == []
     assert datadir._load("ownership.json")["directories"]["datadir"]["mode"] == "0750"
 
@@ -364,7 +368,7 @@ def test_what_is_still_there_is_told(functions):
         {"retcode": 0, "stdout": "", "stderr": ""} if "-delete" in argv else real(argv, **kwargs)
     )
     with pytest.raises(CommandExecutionError, match="still holds 3 entries"):
-        datadir.empty("east", "west3")
+        datadir.empty("east", "west3", "r-1")
 
 
 @pytest.mark.parametrize(
@@ -372,7 +376,7 @@ def test_what_is_still_there_is_told(functions):
 )
 def test_bad_names(site, donor):
     with pytest.raises(SaltInvocationError):
-        datadir.empty(site, donor)
+        datadir.empty(site, donor, "r-1")
 
 
 # --- copying
@@ -381,11 +385,12 @@ def test_bad_names(site, donor):
 @pytest.fixture
 def donor(facts, tmp_path, functions):
     """This host is west3, and east1 has been emptied for it."""
-    record = {"state": "emptied", "site": "east", "donor": "west3", "host": "east1",
+    record = {"state": "emptied", "run": "r-1", "site": "east", "donor": "west3", "host": "east1",
               "directories": {"datadir": {"path": "/data on east", "files": [], "free": 10**12}}}  # fmt: skip
     facts["node"].update(site="west", service="west", host="west3", minion="w3.example")
     facts["ls"] = {"service": "west", "datasources": {"west3": {"role": "slave", "state": "SHUNNED"}}}
-    facts.update(record=record, pgrep=1, left="", jobs=[], job="absent")
+    # ``left``: what each look for differences finds; the last one is found for ever.
+    facts.update(record=record, pgrep=1, left=["<f+++++++++ ibdata1\n", ""], jobs=[], job="absent", told=[])
 
     def programs(argv, **kwargs):
         line = " ".join(argv)
@@ -393,38 +398,94 @@ def donor(facts, tmp_path, functions):
             return run_all(argv, **kwargs)
         if "pgrep" in line:
             return {"retcode": facts["pgrep"], "stdout": "812", "stderr": ""}
+        if line.endswith("ownership.json"):
+            facts["told"].append(datadir._load("target-east1.json"))
+            return {"retcode": 0, "stdout": "", "stderr": ""}
         if "ownership.json" in line:
             datadir._save("target-east1.json", facts["record"])
             return {"retcode": 0, "stdout": "", "stderr": ""}
         assert "-n" in argv
-        return {"retcode": 0, "stdout": facts["left"], "stderr": ""}
+        left = facts["left"].pop(0) if len(facts["left"]) > 1 else facts["left"][0]
+        return {"retcode": 0, "stdout": left, "stderr": ""}
 
     functions["cmd.run_all"].side_effect = programs
-    facts["stopped"] = []
-    datadir.__salt__["longjob.status"] = lambda name: {"state": facts["job"]}
-    datadir.__salt__["longjob.start"] = lambda name, argv, user=None: facts["jobs"].append((name, argv, user))
-    datadir.__salt__["longjob.stop_all"] = lambda prefix: facts["stopped"].append(prefix)
-    datadir.__salt__["longjob.wait"] = lambda name, timeout: {"state": "done", "rc": 0}
+    facts["stopped"], facts["forgotten"] = [], []
+
+    def start(name, argv, user=None, deadline=None):
+        facts["jobs"].append((name, argv, user, deadline))
+        facts["job"] = facts.get("ends", "done")
+
+    def wait(name, timeout):
+        if facts["job"] != "done":
+            raise CommandExecutionError(f"the job {name} is {facts['job']}")
+        return {"state": "done", "rc": 0}
+
+    functions.update({
+        "longjob.status": create_autospec(longjob.status, side_effect=lambda name: {"state": facts["job"]}),
+        "longjob.start": create_autospec(longjob.start, side_effect=start),
+        "longjob.stop": create_autospec(longjob.stop, side_effect=facts["forgotten"].append),
+        "longjob.stop_all": create_autospec(longjob.stop_all, side_effect=facts["stopped"].append),
+        "longjob.wait": create_autospec(longjob.wait, side_effect=wait),
+        "longjob.failure": create_autospec(longjob.failure, return_value="the job failed: No space left on device"),
+    })  # fmt: skip
     return facts
 
 
 def test_sync_copies_as_root_without_the_identity(donor, tmp_path):
-    assert datadir.sync("east1", "east", "r-1") == [{"state": "done", "rc": 0}]
-    [(name, argv, user)] = donor["jobs"]
-    assert name == "copy-0-r-1" and user is None
+    assert datadir.sync("east1", "east", "r-1", deadline=600) == {"running": None, "copied": True}
+    [(name, argv, user, deadline)] = donor["jobs"]
+    assert name == "copy-0-r-1" and user is None and deadline == 600
     assert donor["stopped"] == ["copy-0-"], "no copy of a run that died goes on beside it"
     assert argv[-2:] == [f"{tmp_path}/data/", "tungsten@east1:/data on east/"]
-    assert "--exclude=/auto.cnf" in argv and "--delete" in argv and "-n" not in argv and "-z" not in argv
+    assert {"--exclude=/auto.cnf", "--exclude=/.reprovision", "--delete"} < set(argv)
+    assert "-n" not in argv and "-z" not in argv
     assert "--rsync-path=sudo -n rsync" in argv
     assert argv[argv.index("-e") + 1].startswith(
         "runuser -u tungsten -- ssh -o BatchMode=yes -o StrictHostKeyChecking=yes"
     )
 
 
-def test_sync_waits_for_a_copy_that_goes_on(donor):
-    donor["job"] = "running"
+def test_sync_hands_the_record_over_only_when_all_is_equal(donor):
     datadir.sync("east1", "east", "r-1")
-    assert donor["jobs"] == [] and donor["stopped"] == []
+    assert donor["told"] == [{**donor["record"], "state": "copied"}]
+
+
+def test_sync_waits_for_a_copy_that_goes_on(donor):
+    donor.update(job="running", left=[""])
+    assert datadir.sync("east1", "east", "r-1") == {"running": "copy-0-r-1", "copied": True}
+    assert donor["jobs"] == donor["stopped"] == donor["told"] == [], "neither begun twice nor declared complete"
+
+
+def test_sync_of_what_is_there_already_copies_nothing(donor):
+    donor["left"] = [""]
+    assert datadir.sync("east1", "east", "r-1") == {"running": None, "copied": False}
+    assert donor["jobs"] == [] and len(donor["told"]) == 1
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_copy_that_failed_is_begun_again_by_another_attempt_only(donor, begun):
+    donor["job"] = "failed"
+    if begun:
+        with pytest.raises(CommandExecutionError, match="No space left on device"):
+            datadir.sync("east1", "east", "r-1", begun=True)
+        assert donor["jobs"] == [] and donor["forgotten"] == ["copy-0-r-1"]
+    else:
+        datadir.sync("east1", "east", "r-1")
+        assert len(donor["jobs"]) == 1
+
+
+def test_a_copy_that_ended_well_and_differs_is_an_error_in_its_own_attempt(donor):
+    donor.update(job="done", left=["<f.st...... ibdata1\n"])
+    with pytest.raises(CommandExecutionError, match="differs.*ibdata1"):
+        datadir.sync("east1", "east", "r-1", begun=True)
+    assert donor["jobs"] == donor["told"] == [] and donor["forgotten"] == ["copy-0-r-1"]
+
+
+def test_a_copy_that_fails_while_it_is_waited_for(donor):
+    donor["ends"] = "failed"
+    with pytest.raises(CommandExecutionError, match="is failed"):
+        datadir.sync("east1", "east", "r-1")
+    assert donor["told"] == [] and donor["forgotten"] == ["copy-0-r-1"]
 
 
 def test_sync_of_logs_takes_their_own_files_only(donor, tmp_path):
@@ -432,6 +493,8 @@ def test_sync_of_logs_takes_their_own_files_only(donor, tmp_path):
     logs.mkdir()
     donor["settings"]["explicit"]["log_bin"] = str(logs / "mysql-bin")
     donor["record"]["directories"]["log_bin_basename"] = {"path": str(logs), "files": BINLOGS, "free": 10**9}
+    donor["left"] = ["<f a\n", "", "<f b\n", ""]
+    donor["job"] = "absent"
     datadir.sync("east1", "east", "r-1")
     argv = donor["jobs"][1][1]
     assert [word for word in argv if "clude" in word] == [f"--include=/{name}" for name in BINLOGS] + [
@@ -440,10 +503,22 @@ def test_sync_of_logs_takes_their_own_files_only(donor, tmp_path):
 
 
 def test_sync_proves_the_copy(donor):
-    donor["left"] = "<f.st...... ibdata1\n"
+    donor["left"] = ["<f.st...... ibdata1\n"]
     with pytest.raises(CommandExecutionError, match="differs.*ibdata1"):
         datadir.sync("east1", "east", "r-1")
-    assert len(donor["jobs"]) == 1
+    assert len(donor["jobs"]) == 1 and donor["told"] == []
+
+
+@pytest.mark.parametrize("log, expected", [
+    ("", {}),
+    (None, {}),
+    ("sending incremental file list", {}),
+    ("      1,234,567  45%   10.00MB/s    0:00:10", {"bytes": 1234567, "percent": 45, "rate": "10.00MB/s"}),
+    ("a 99% of all\n  5  1%  1.0kB/s  0:00:01\n 90  100%  2.0kB/s  0:00:00 (xfr#3)",
+     {"bytes": 90, "percent": 100, "rate": "2.0kB/s"}),
+])
+def test_progress_is_what_rsync_said_last(log, expected):
+    assert datadir.progress(log) == expected
 
 
 UNFIT = {
@@ -457,6 +532,7 @@ UNFIT = {
     "in use again": (["record", "state"], "owned", "has not been emptied"),
     "half emptied": (["record", "state"], "emptying", "has not been emptied"),
     "other host": (["record", "host"], "east2", "has not been emptied"),
+    "other run": (["record", "run"], "r-0", "emptied for run r-0, not for r-1"),
     "other donor": (["record", "donor"], "west2", "for donor west2"),
     "no room": (["record", "directories", "datadir", "free"], 1, "has room for 1"),
     "strange path": (["record", "directories", "datadir", "path"], "/x;reboot", "plain absolute"),
@@ -512,9 +588,14 @@ def test_sync_refuses_data_that_lie_outside(donor, tmp_path, name, outside):
 # --- owner
 
 
+def complete(**more):
+    """The donor has told this host that its copy is complete."""
+    datadir._save("ownership.json", {**datadir._load("ownership.json"), "state": "copied", **more})
+
+
 def test_own_needs_the_record():
     with pytest.raises(CommandExecutionError, match="was not emptied"):
-        datadir.own()
+        datadir.own("r-1")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
@@ -523,33 +604,115 @@ def test_own_restores_and_closes_the_record(tmp_path):
     nobody = pwd.getpwnam("nobody")
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
     os.chmod(home, 0o750)
-    datadir.empty("east", "west3")
+    datadir.empty("east", "west3", "r-1")
+    complete()
     os.chmod(home, 0o700)
     os.chown(home, 0, 0)
     (home / "new").write_text("x", encoding="utf-8")
     (home / "etc").symlink_to("/etc/hostname")
-    assert len(datadir.own()) == 3
+    assert len(datadir.own("r-1")) == 3
     assert home.stat().st_mode & 0o7777 == 0o750 and home.owner() == (home / "new").owner() == "nobody"
     assert os.stat("/etc/hostname").st_uid == 0
-    assert datadir.misowned() == [] and datadir._load("ownership.json")["state"] == "owned"
+    assert datadir.misowned() == [] and datadir.copy() == {"run": "r-1", "state": "owned"}
+    assert datadir.own("r-1") == [], "a second time changes nothing"
 
 
 def test_own_believes_its_eyes(functions, tmp_path):
-    datadir.empty("east", "west3")
+    datadir.empty("east", "west3", "r-1")
+    complete()
     os.chmod(tmp_path / "data", 0o700)
     functions["cmd.run_all"].side_effect = lambda argv, **kwargs: {
         "retcode": 0, "stdout": "", "stderr": ""}  # fmt: skip
     with pytest.raises(CommandExecutionError, match="still not owned"):
-        datadir.own()
-    assert datadir._load("ownership.json")["state"] == "emptied"
+        datadir.own("r-1")
+    assert datadir._load("ownership.json")["state"] == "copied"
+
+
+@pytest.mark.parametrize("record, run", [
+    ({"state": "emptied"}, "r-1"), ({"state": "emptying"}, "r-1"), ({"state": "copied"}, "r-2"),
+    ({"state": "owned"}, "r-1"),
+], ids=["empty", "half empty", "of another run", "without its marker"])
+def test_what_is_not_this_runs_complete_copy_is_not_taken_into_use(tmp_path, record, run):
+    datadir.empty("east", "west3", "r-1")
+    complete(**record)
+    with pytest.raises(CommandExecutionError, match=f"not the complete copy of run {run}"):
+        datadir.own(run)
+    assert os.listdir(tmp_path / "data") == []
+
+
+# --- which run's copy it is
+
+
+def test_an_emptied_host_holds_no_copy():
+    assert datadir.copy() is None
+    datadir.empty("east", "west3", "r-1")
+    assert datadir.copy() is None
+    complete()
+    assert datadir.copy() == {"run": "r-1", "state": "copied"}
+
+
+@pytest.mark.parametrize("marker", [None, "", "r-0", "r-1 "])
+def test_taken_into_use_the_data_themselves_bear_it_out(tmp_path, marker):
+    datadir.empty("east", "west3", "r-1")
+    complete(state="owned")
+    if marker is not None:
+        (tmp_path / "data" / ".reprovision").write_text(marker, encoding="utf-8")
+    assert datadir.copy() == ({"run": "r-1", "state": "owned"} if marker == "r-1 " else None)
+
+
+def test_a_marker_is_not_written_through_a_link(tmp_path):
+    datadir.empty("east", "west3", "r-1")
+    complete()
+    (tmp_path / "precious").write_text("x", encoding="utf-8")
+    (tmp_path / "data" / ".reprovision").symlink_to(tmp_path / "precious")
+    datadir.own("r-1")
+    assert (tmp_path / "precious").read_text() == "x" and datadir.copy()["state"] == "owned"
+
+
+def test_emptied_once_in_a_run(facts, tmp_path, functions):
+    datadir.empty("east", "west3", "r-1")
+    assert datadir.emptied("east", "west3", "r-1")
+    (tmp_path / "data" / "ibdata1").write_text("copied", encoding="utf-8")
+    for again in ("emptied", "copied", "owned"):
+        complete(state=again)
+        assert datadir.empty("east", "west3", "r-1") == {}
+    assert (tmp_path / "data" / "ibdata1").exists()
+    assert datadir.empty("east", "west3", "r-2")["datadir"]["entries"] == 1
+    assert os.listdir(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("other", [{"site": "west"}, {"donor": "west2"}, {"run": "r-2"}])
+def test_emptied_for_something_else_is_not_emptied(other):
+    datadir.empty("east", "west3", "r-1")
+    assert not datadir.emptied(**{"site": "east", "donor": "west3", "run": "r-1", **other})
+
+
+def test_what_no_server_has_written_stops_it_and_is_named(functions, tmp_path):
+    functions["datacontent.foreign"].return_value = [
+        {"entry": "dump.sql", "why": "a file that no server has written"}]
+    with pytest.raises(CommandExecutionError, match="not the server's alone.*data/dump.sql: a file that no"):
+        datadir.empty("east", "west3", "r-1")
+    assert (tmp_path / "data" / ".hidden").exists()
+
+
+def test_directories_of_the_server_inside_its_own_are_not_foreign(facts, functions, tmp_path):
+    for folder in ("redo", "logs/binary"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    facts.update(ping=True)
+    facts["variables"].update(innodb_log_group_home_dir="redo", log_bin_basename=f"{tmp_path}/data/logs/binary/bin")
+    facts["settings"]["explicit"]["innodb_log_group_home_dir"] = "redo"
+    functions["datacontent.foreign"].return_value = [
+        {"entry": entry, "why": "x"} for entry in ("redo", "logs/binary", "other")]
+    assert datadir.foreign() == [f"{tmp_path}/data/other: x"]
 
 
 def test_locations_that_changed_after_the_emptying_are_not_taken(facts, tmp_path):
-    datadir.empty("east", "west3")
+    datadir.empty("east", "west3", "r-1")
+    complete()
     before = copy.deepcopy(datadir._load("ownership.json"))
     (tmp_path / "data2" / "mysql").mkdir(parents=True)
     facts["settings"]["explicit"]["datadir"] = str(tmp_path / "data2")
-    for act in (datadir.own, lambda: datadir.empty("east", "west3")):
+    for act in (lambda: datadir.own("r-1"), lambda: datadir.empty("east", "west3", "r-2")):
         with pytest.raises(CommandExecutionError, match="have changed"):
             act()
     assert datadir._load("ownership.json") == before

@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -210,8 +211,8 @@ def stopping(host, monkeypatch):
     return conditions
 
 
-def condition(running, result="success"):
-    return {"unit": "mariadb", "active": "x", "result": result, "running": running, "processes": [{"pid": 7}]}
+def condition(running, result="success", active="deactivating"):
+    return {"unit": "mariadb", "active": active, "result": result, "running": running, "processes": [{"pid": 7}]}
 
 
 def test_stop_waits_for_the_process(stopping):
@@ -226,6 +227,16 @@ def test_stop_does_not_kill_and_says_so(stopping, host, monkeypatch):
     with pytest.raises(CommandExecutionError, match=r"\[7\].*not killed"):
         mysqld.stop(timeout=20)
     assert not [line for line, _ in host.calls if "systemctl kill" in line or "systemctl stop" in line][1:]
+
+
+def test_a_stop_that_systemd_only_says_it_does_is_found_out(stopping, monkeypatch):
+    """An answer of 0 and a unit that stays active: waiting for the whole time limit would tell nothing more."""
+    stopping += [condition(True, active="active")]
+    clock = iter(range(1000))
+    monkeypatch.setattr(mysqld, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None))
+    with pytest.raises(CommandExecutionError, match="answered well, but the unit is still active"):
+        mysqld.stop(timeout=900)
+    assert next(clock) < 60
 
 
 def test_stop_that_was_not_clean_is_no_stop(stopping):
@@ -252,6 +263,32 @@ def test_start_waits_for_an_answer(host, monkeypatch):
     monkeypatch.setattr(mysqld.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(mysqld, "status", lambda: condition(True))
     assert mysqld.start()["running"] is True and answers == []
+
+
+@pytest.mark.parametrize("active", ["inactive", "failed"])
+def test_a_start_that_does_not_begin_is_found_out(host, monkeypatch, active):
+    host.answers = {
+        "systemctl start": (0, "", ""),
+        "systemctl status": (3, "No space left on device", ""),
+        "systemctl show": shown("mariadb"),
+    }
+    clock = iter(range(1000))
+    monkeypatch.setattr(mysqld, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None))
+    monkeypatch.setattr(mysqld, "ping", lambda timeout=10: False)
+    monkeypatch.setattr(mysqld, "status", lambda: condition(False, active=active))
+    with pytest.raises(CommandExecutionError, match=f"(?s)is {active} after its start.*No space left"):
+        mysqld.start(timeout=900)
+    assert next(clock) < 60
+
+
+def test_a_start_that_takes_its_time_is_waited_for(host, monkeypatch):
+    """Crash recovery: the unit is activating for longer than a unit needs to begin."""
+    host.answers = {"systemctl start": (0, "", ""), "systemctl show": shown("mariadb")}
+    clock, answers = iter(range(0, 10000, 5)), [False] * 30 + [True]
+    monkeypatch.setattr(mysqld, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None))
+    monkeypatch.setattr(mysqld, "ping", lambda timeout=10: answers.pop(0))
+    monkeypatch.setattr(mysqld, "status", lambda: condition(True, active="activating"))
+    assert mysqld.start(timeout=900)["running"] is True
 
 
 def test_start_quotes_systemd(host):

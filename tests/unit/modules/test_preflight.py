@@ -61,6 +61,8 @@ def facts(topology):
                 "composite": [],
                 "mysql": True,
                 "locations": {},
+                "copy": None,
+                "foreign": [],
                 "faults": [],
             }
     return found
@@ -135,6 +137,46 @@ class TestJudge:
         topology["reprovision"]["donor"] = "west1"
         west(facts)["west1"]["state"] = "SHUNNED"
         assert preflight.judge(topology, facts, resumes=True)["faults"]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"state": "FAILED"},
+            {"role": "master"},
+            {"replicator": None},
+            {"dataserver": "STOPPED"},
+        ],
+    )
+    def test_after_the_copy_it_does_not_matter_what_has_become_of_the_donor(self, topology, facts, change):
+        topology["reprovision"]["donor"] = "west2"
+        for minion in ("west1", "west2", "west3"):
+            facts[minion]["cctrl"]["datasources"] = {
+                "west1": datasource("slave" if "role" in change else "master"),
+                "west2": {**datasource("slave"), **change},
+                "west3": datasource("slave"),
+            }
+        assert preflight.judge(topology, facts, resumes=True)["faults"], "before the copy it does"
+        judged = preflight.judge(topology, facts, resumes=True, copied=True)
+        assert judged["faults"] == [] and judged["donor"] == "west2"
+
+    def test_what_is_not_the_servers_is_not_deleted_unasked(self, topology, facts):
+        facts["m-east1"]["foreign"] = ["/data/dump.sql", "/data/notes: a text"]
+        assert preflight.judge(topology, facts, resumes=True)["faults"] == [
+            f"m-east1: would be deleted, and is not the server's; move away what has to stay: {text}"
+            for text in ("/data/dump.sql", "/data/notes: a text")
+        ]
+        assert preflight.judge(topology, facts, resumes=True, copied=True)["faults"] == [], "nothing is deleted"
+
+    @pytest.mark.parametrize("minion", ["m-east2", "west1", "west2"])
+    def test_what_lies_on_a_node_that_is_not_emptied_does_not_matter(self, topology, facts, minion):
+        facts[minion]["foreign"] = ["/data/dump.sql"]
+        assert preflight.judge(topology, facts)["faults"] == []
+
+    def test_after_the_copy_everything_else_still_matters(self, topology, facts):
+        facts["m-east2"]["cross_site"] = {}
+        assert preflight.judge(topology, facts, resumes=True, copied=True)["faults"] == [
+            "m-east2: its cross-site replicator has no service west"
+        ]
 
     def test_nodes_that_do_not_agree_on_the_primary(self, topology, facts):
         shown = facts["m-east2"]["cctrl"]["datasources"]
@@ -213,6 +255,8 @@ READS = {
     "trepctl.composite_signs": trepctl.composite_signs,
     "mysqld.ping": mysqld.ping,
     "datadir.check": datadir.check,
+    "datadir.copy": datadir.copy,
+    "datadir.foreign": datadir.foreign,
 }
 
 
@@ -239,6 +283,8 @@ class TestFacts:
             "composite": "trepctl.composite_signs",
             "mysql": "mysqld.ping",
             "locations": "datadir.check",
+            "copy": "datadir.copy",
+            "foreign": "datadir.foreign",
         }
 
     def test_both_replicators_are_asked(self, functions):

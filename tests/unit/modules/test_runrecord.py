@@ -1,13 +1,11 @@
-"""runrecord: whole records or an error, a lock that dies with its holder, a claim granted once."""
+"""runrecord: whole records or an error, and what was asked of a run or reported against a site."""
 
 import contextlib
-import os
 import signal
 import stat
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -18,14 +16,12 @@ runrecord = load("_modules", "runrecord")
 
 # Another process of the master, with the module loaded as here.
 OTHER = """
-import sys, time
+import sys
 sys.path.insert(0, {root!r})
 from tests.support.loader import load
 runrecord = load("_modules", "runrecord")
 runrecord.__opts__ = {{"cachedir": {cachedir!r}, "__role": "master"}}
 """
-HOLD = OTHER + "runrecord.acquire('east', '20260101T000000-7'); print('held', flush=True); time.sleep(60)"
-CLAIM = OTHER + "sys.stdin.readline(); print(runrecord.claim_start('east', 60))"
 SAVE = (
     OTHER
     + """
@@ -41,20 +37,10 @@ def configure_loader_modules(tmp_path):
     return {runrecord: {"__opts__": {"cachedir": str(tmp_path), "__role": "master"}}}
 
 
-@pytest.fixture(autouse=True)
-def released():
-    """Locks end with their process; this one lives on, for the next test."""
-    yield
-    while runrecord._held:
-        os.close(runrecord._held.popitem()[1])
-
-
 @contextlib.contextmanager
-def other(code, tmp_path, **kwargs):
+def other(code, tmp_path):
     script = code.format(root=str(ROOT), cachedir=str(tmp_path))
-    process = subprocess.Popen(
-        [sys.executable, "-B", "-c", script], stdout=subprocess.PIPE, text=True, **kwargs
-    )
+    process = subprocess.Popen([sys.executable, "-B", "-c", script], stdout=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -120,7 +106,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_record(tmp_path):
 
 @pytest.mark.parametrize("site", ["", "..", "../east", "a/b", "east\n", "-x", "e" * 64, None, 3, ["east"]])
 def test_no_folder_outside(tmp_path, site):
-    for function in (runrecord.latest, runrecord.running, runrecord.reported):
+    for function in (runrecord.latest, runrecord.every, runrecord.reported, runrecord.forget_stop):
         with pytest.raises(CommandExecutionError, match="is not a site name"):
             function(site)
     assert not list(tmp_path.iterdir())
@@ -132,89 +118,62 @@ def test_no_record_outside(run):
         runrecord.load("east", run)
 
 
-def test_the_lock_is_seen_by_others_and_dies_with_its_process(tmp_path):
-    assert runrecord.running("east") is None
-    with other(HOLD, tmp_path) as holder:
-        assert holder.stdout.readline() == "held\n"
-        assert runrecord.running("east") == "20260101T000000-7"
-        assert runrecord.running("west") is None
-        with pytest.raises(CommandExecutionError, match="by run 20260101T000000-7: one run at a time"):
-            runrecord.acquire("east", "20260101T000001-8")
-        assert runrecord.running("east") == "20260101T000000-7", "who is refused does not put its name there"
-        assert runrecord.acquire("west", "20260101T000001-8"), "another site is free"
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-        assert runrecord.running("east") is None
-        assert runrecord.acquire("east", "8")
-    assert runrecord.running("east") == "8", "nothing is left of the longer name"
+def test_every_record_of_a_site_oldest_first(tmp_path):
+    assert runrecord.every("east") == []
+    runrecord.report("east", {"on_drift": "plan"})
+    runrecord.ask_to_stop("east", "20260101T000000-99", "alice", None)
+    for run in ("20260301T000000-1", "20251231T235959-3", "20260101T000000-99"):
+        runrecord.save(record(run))
+    runrecord.save({**record("20270101T000000-1"), "failed": "west"})
+    assert [found["run"] for found in runrecord.every("east")] == [
+        "20251231T235959-3",
+        "20260101T000000-99",
+        "20260301T000000-1",
+    ]
+    (tmp_path / "reprovision" / "east" / "20260101T000000-99.json").write_text("{")
+    with pytest.raises(CommandExecutionError, match="20260101T000000-99.json is not readable"):
+        runrecord.every("east")
 
 
-def test_the_lock_of_this_process_refuses_this_process_too():
-    runrecord.acquire("east", "first")
-    with pytest.raises(CommandExecutionError, match="by run first"):
-        runrecord.acquire("east", "second")
+def test_the_sites_of_which_there_is_any_memory(tmp_path):
+    assert runrecord.sites() == [] and not list(tmp_path.iterdir()), "to ask leaves nothing behind"
+    runrecord.save({**record(), "failed": "west"})
+    runrecord.report("east", {"on_drift": "plan"})
+    (tmp_path / "reprovision" / "a file").write_text("")
+    (tmp_path / "reprovision" / "north").write_text("")
+    (tmp_path / "reprovision" / "lost+found").mkdir()
+    assert runrecord.sites() == ["east", "west"]
 
 
-def test_the_definitive_site_is_shared_but_not_rebuilt_meanwhile(tmp_path):
-    with other(HOLD, tmp_path) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(CommandExecutionError, match="Site east is being re-provisioned"):
-            runrecord.acquire("east", "8", shared=True)
-        holder.kill()
-        holder.wait()
-    assert runrecord.acquire("west", "8", shared=True)
-    assert runrecord.running("west") is None, "copied from is not being rebuilt"
-    with pytest.raises(CommandExecutionError):
-        runrecord.acquire("west", "9")
+def test_who_asked_a_run_to_stop_and_why(monkeypatch):
+    monkeypatch.setattr(runrecord.time, "gmtime", lambda real=time.gmtime: real(1767225600))
+    assert runrecord.asked_to_stop("east", "20260101T000000-7") is None
+    note = runrecord.ask_to_stop("east", "20260101T000000-7", "alice", "wrong donor")
+    assert note == {
+        "run": "20260101T000000-7",
+        "who": "alice",
+        "reason": "wrong donor",
+        "at": "2026-01-01T00:00:00Z",
+    }
+    assert runrecord.asked_to_stop("east", "20260101T000000-7") == note
+    assert runrecord.latest("east") is None, "a wish is no run"
 
 
-def test_release_gives_everything_back():
-    runrecord.acquire("east", "8")
-    runrecord.acquire("west", "8", shared=True)
-    assert runrecord.release() == ["east", "west"]
-    assert runrecord.acquire("west", "9") and runrecord.acquire("east", "9", shared=True)
+def test_only_the_run_that_was_meant_is_asked_to_stop():
+    runrecord.ask_to_stop("east", "20260101T000000-7", "alice", None)
+    assert runrecord.asked_to_stop("east", "20260102T000000-8") is None
+    assert runrecord.asked_to_stop("west", "20260101T000000-7") is None
+    runrecord.ask_to_stop("east", "20260102T000000-8", "bob", None)
+    assert runrecord.asked_to_stop("east", "20260102T000000-8")["who"] == "bob"
 
 
-def test_one_claim_of_many_threads(monkeypatch):
-    def slow():
-        time.sleep(0.005)
-        return real()
-
-    real = time.time
-    monkeypatch.setattr(runrecord.time, "time", slow)
-    # Salt's dunders are context variables, which threads do not see: the values are handed in as attributes.
-    opts = dict(runrecord.__opts__)
-    runrecord.__opts__ = opts
-    with ThreadPoolExecutor(8) as pool:
-        granted = list(pool.map(lambda _: runrecord.claim_start("east", 60), range(24)))
-    assert granted.count(True) == 1
-
-
-def test_one_claim_of_many_processes(tmp_path):
-    with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(other(CLAIM, tmp_path, stdin=subprocess.PIPE)) for _ in range(4)]
-        answers = [process.communicate("\n")[0].strip() for process in processes]
-    assert sorted(answers) == ["False"] * 3 + ["True"]
-
-
-def test_a_claim_holds_for_its_time_and_site(monkeypatch):
-    clock = [1000.0]
-    monkeypatch.setattr(runrecord.time, "time", lambda: clock[0])
-    assert runrecord.claim_start("east", 120)
-    assert runrecord.claim_start("west", 120)
-    clock[0] += 119
-    assert not runrecord.claim_start("east", 120)
-    clock[0] += 1
-    assert runrecord.claim_start("east", 120)
-    clock[0] -= 86400
-    assert runrecord.claim_start("east", 120), "a clock set back must not claim a site for a day"
-
-
-def test_a_damaged_claim_claims_nothing(tmp_path):
-    runrecord.claim_start("east", 60)
-    (tmp_path / "reprovision" / "east" / "starting").write_text("no time")
-    assert runrecord.claim_start("east", 60)
-    assert not runrecord.claim_start("east", 60)
+def test_a_forgotten_wish_stops_nobody():
+    assert runrecord.forget_stop("east"), "there need not be one"
+    runrecord.ask_to_stop("east", "20260101T000000-7", "alice", None)
+    runrecord.ask_to_stop("west", "20260101T000000-7", "alice", None)
+    assert runrecord.forget_stop("east")
+    assert runrecord.asked_to_stop("east", "20260101T000000-7") is None
+    assert runrecord.asked_to_stop("west", "20260101T000000-7")
 
 
 def test_reports():

@@ -45,6 +45,11 @@ GOOD_CASES = [
     ("reprovision", {}),
     ("reprovision:donor", DELETE),
     ("reprovision:insist", True),
+    ("reprovision:fresh", True),
+    ("reprovision:donor_lease", 5),
+    ("reprovision:donor_lease", 86400),
+    ("reprovision:patience", 5),
+    ("reprovision:patience", 86400),
     ("reprovision:replica_method", "mysqlclone"),
     ("sites:east:on_drift", "reprovision"),
     ("sites:east:cluster_home", "/opt/tungsten 7"),
@@ -102,6 +107,13 @@ BAD_CASES = [
     ("reprovision:method", "scp", "tungsten:reprovision:method"),
     ("reprovision:replica_method", "rm", "tungsten:reprovision:replica_method"),
     ("reprovision:insist", "yes", "tungsten:reprovision:insist"),
+    ("reprovision:fresh", 1, "tungsten:reprovision:fresh"),
+    ("reprovision:fresh", None, "tungsten:reprovision:fresh"),
+    *(
+        (f"reprovision:{key}", value, f"tungsten:reprovision:{key}")
+        for key in ("donor_lease", "patience")
+        for value in (4, 86401, -60, 0, True, "60", 60.5, None, [60])
+    ),
 ]
 # What one value says of another is beyond a schema.
 BAD_TOGETHER = [
@@ -205,7 +217,16 @@ def test_defaults():
         "method": "rsync",
         "replica_method": "xtrabackup",
         "insist": False,
+        "fresh": False,
+        "donor_lease": 900,
+        "patience": 60,
     }
+
+
+def test_the_schema_tells_the_same_defaults():
+    properties = SCHEMA["$defs"]["reprovision"]["properties"]
+    told = {key: value["default"] for key, value in properties.items() if "default" in value}
+    assert told == topology.ORDER_DEFAULTS
 
 
 def test_validate_leaves_the_pillar_alone():
@@ -260,8 +281,35 @@ class TestMerge:
         assert self.order({"donor": "west1", "insist": True})["donor"] == "west1"
 
     @pytest.mark.parametrize(
+        "key, value", [("insist", True), ("fresh", True), ("donor_lease", 60), ("patience", 7)]
+    )
+    def test_what_only_this_run_is_told_holds_for_it(self, key, value):
+        assert self.order({key: value})[key] == value
+
+    @pytest.mark.parametrize("key", ["donor_lease", "patience"])
+    def test_times_may_stand_in_pillar_and_the_order_wins(self, key):
+        tungsten = changed(f"reprovision:{key}", 30)
+        assert topology.merge(tungsten, {})["reprovision"][key] == 30
+        assert topology.merge(tungsten, {key: 40})["reprovision"][key] == 40
+
+    @pytest.mark.parametrize("value", [True, False])
+    @pytest.mark.parametrize("key", ["insist", "fresh"])
+    def test_what_is_for_one_run_may_not_stand_in_pillar(self, key, value):
+        tungsten = changed(f"reprovision:{key}", value)
+        with pytest.raises(CommandExecutionError, match=f"tungsten:reprovision:{key}: is for one run"):
+            topology.merge(tungsten, {key: value})
+
+    def test_all_that_is_for_one_run_is_named_at_once(self):
+        tungsten = changed("reprovision:insist", True)
+        tungsten["reprovision"]["fresh"] = True
+        with pytest.raises(CommandExecutionError, match=r"(?s)reprovision:insist: is for.*reprovision:fresh: is for"):
+            topology.merge(tungsten, {})
+
+    @pytest.mark.parametrize(
         "order, words",
         [
+            ({"fresh": "yes"}, "tungsten:reprovision:fresh: must be true or false"),
+            ({"patience": 4}, "tungsten:reprovision:patience: must be a whole number of seconds, 5 to 86400"),
             ({"failed": "south"}, "tungsten:reprovision:failed: 'south' is not one of the sites east, west"),
             ({"failed": "west"}, "cannot repair itself"),
             ({"donor": "east1"}, "'east1' is not a node of the definitive site 'west'"),

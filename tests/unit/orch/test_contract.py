@@ -21,8 +21,9 @@ NODE_FILES = sorted((ROOT / "orch" / "node").glob("*.sls"))
 SLS_FILES = [ORCHESTRATION, *NODE_FILES, ROOT / "reactor" / "drift.sls"]
 ALLOWED = {
     "preflight": {"failhard"},
-    "step": {"nodes", "sls", "expect_minions", "one_by_one", "timeout", "failhard", "require"},
-    "verified": {"timeout", "failhard", "require"},
+    "step": {"nodes", "sls", "expect_minions", "one_by_one", "timeout", "until", "once", "takes_donor", "copies",
+             "gives_donor_back", "failhard", "require"},
+    "verified": {"timeout", "until", "failhard", "require"},
     "complete": {"failhard", "require"},
 }
 REQUISITES = {"require", "failhard"}
@@ -36,6 +37,8 @@ RUN = {
     "donor": "west3",
     "method": "rsync",
     "replica_method": "xtrabackup",
+    "donor_lease": 900,
+    "begun": False,
 }
 SITES = {"east": {"nodes": ["east1", "east2"]}, "west": {"nodes": ["west1", "west3"]}}
 NAMED = {**SITES, "east": {**SITES["east"], "service": "alpha"}}
@@ -49,7 +52,7 @@ NAMES = {
     "policy_automatic": {"AUTOMATIC"},
     "policy_maintenance": {"MAINTENANCE"},
     "primary_shunned": {"east1"},
-    "primary_welcomed": {"east1"},
+    "primary_welcomed": {"alpha", "east1"},
     "replica_provisioned": {"east1"},
 }
 
@@ -172,6 +175,23 @@ class TestOrchestration:
             "16"
         ]
 
+    def test_what_a_step_brings_about_ends_with_a_later_one(self, steps):
+        names = [name for name, _, _ in steps]
+        for name, _, arguments in steps:
+            if "until" in arguments:
+                assert names.index(arguments["until"]) > names.index(name), name
+                assert "once" not in arguments, name
+
+    @pytest.mark.parametrize("option, numbers", [
+        ("once", ["10", "11", "14"]),
+        ("takes_donor", ["06"]),
+        ("copies", ["10"]),
+        ("gives_donor_back", ["11"]),
+        ("until", ["01", "02", "03", "04", "05", "06", "07", "08", "12"]),
+    ])
+    def test_what_a_run_that_goes_on_leaves_out(self, steps, option, numbers):
+        assert [name[:2] for name, arguments in applied(steps) if option in arguments] == numbers
+
     def test_begins_with_the_preflight_and_ends_with_the_proof(self, steps):
         functions = [function for _, function, _ in steps]
         assert functions[0] == "reprovision.preflight" and functions[-1] == "reprovision.complete"
@@ -254,9 +274,21 @@ class TestNodeFiles:
 
     def test_the_guards_get_the_site_and_the_donor(self, render):
         ((_, _, emptied),) = chunks(render(ROOT / "orch/node/data_emptied.sls", pillar=self.pillar(NAMED)))
-        assert emptied == {"site": "east", "donor": "west3"}
-        ((_, _, copied),) = chunks(render(ROOT / "orch/node/data_copied.sls", pillar=self.pillar(NAMED)))
-        assert copied == {"name": "east1", "site": "east", "run": RUN["run"]}
+        assert emptied == {"site": "east", "donor": "west3", "run": RUN["run"]}
+        (_, _, copied) = list(chunks(render(ROOT / "orch/node/data_copied.sls", pillar=self.pillar(NAMED))))[-1]
+        copied.pop("require")
+        assert copied == {"name": "east1", "site": "east", "run": RUN["run"], "begun": False, "wait": 5}
+
+    @pytest.mark.parametrize("stem", ["donor_shunned", "data_copied"])
+    def test_nothing_is_done_to_the_donor_before_it_can_give_itself_back(self, render, stem):
+        (_, function, lent) = next(chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=self.pillar(NAMED))))
+        assert function == "donor.lent" and (lent["loan"], lent["seconds"]) == (RUN, 900)
+
+    def test_given_back_it_does_so_no_more_and_serves_all_but_the_failed_site(self, render):
+        back = list(chunks(render(ROOT / "orch/node/donor_given_back.sls", pillar=self.pillar(NAMED))))
+        assert back[-1][1] == "donor.returned"
+        ((_, _, services),) = [each for each in back if each[1] == "trepctl.online_all"]
+        assert services["but"] == ["alpha"]
 
     @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
     def test_odd_values_stay_values(self, render, path):

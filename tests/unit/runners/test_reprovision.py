@@ -1,8 +1,11 @@
-"""What the reactor and an operator ask the master: drift decided by the pillar alone, records, watching."""
+"""What the reactor and an operator ask the master: drift decided by the pillar alone, looking, watching, stopping."""
 
 import copy
 import json
 import logging
+import os
+import shlex
+import time
 from unittest.mock import Mock, create_autospec
 
 import pytest
@@ -16,6 +19,12 @@ from tests.support.loader import load
 reprovision = load("_runners", "reprovision")
 topology = load("_modules", "topology")
 runrecord = load("_modules", "runrecord")
+runlock = load("_modules", "runlock")
+fleet = load("_modules", "fleet")
+survey = load("_modules", "survey")
+
+RUN = "20260101T000000-7"
+HOLDER = {"run": RUN, "pid": 7, "since": "2026-01-01T00:00:00Z"}
 
 TUNGSTEN = {
     "sites": {"east": {"nodes": ["east1"], "on_drift": "reprovision"}, "west": {"nodes": ["west1"]}},
@@ -53,10 +62,18 @@ def pillar():
 def functions():
     """The execution modules on the master, behind ``salt.cmd``."""
     found = {
-        f"runrecord.{name}": create_autospec(getattr(runrecord, name), side_effect=getattr(runrecord, name))
-        for name in ("running", "claim_start", "report", "reported", "load", "latest")
+        f"{module.__virtualname__}.{name}": create_autospec(
+            getattr(module, name), side_effect=getattr(module, name)
+        )
+        for module, names in (
+            (runrecord, "now save load latest every sites ask_to_stop asked_to_stop report reported"),
+            (runlock, "running claim_start take_away"),
+            (topology, "validate merge"),
+        )
+        for name in names.split()
     }
-    found["topology.validate"] = create_autospec(topology.validate, side_effect=topology.validate)
+    found["fleet.ask"] = create_autospec(fleet.ask, side_effect=CommandExecutionError("nobody is to be asked"))
+    found["survey.take"] = create_autospec(survey.take)
     return found
 
 
@@ -95,7 +112,16 @@ def configure_loader_modules(functions, pillar, client, tmp_path):
             "__opts__": opts,
         },
         runrecord: {"__opts__": opts},
+        runlock: {"__opts__": opts},
     }
+
+
+@pytest.fixture(autouse=True)
+def released():
+    """Locks end with their process; this one lives on, for the next test."""
+    yield
+    while runlock._held:
+        os.close(runlock._held.popitem()[1])
 
 
 def noted(site="east"):
@@ -162,11 +188,10 @@ def test_many_events_one_start(client):
 
 
 def test_nothing_is_started_while_a_run_has_the_site(functions, client):
-    functions["runrecord.running"].side_effect = None
-    functions["runrecord.running"].return_value = "20260101T000000-7"
+    runlock.acquire("east", "west", RUN)
     decision = reprovision.drift("east", "east1")
     assert decision["decision"] == "nothing started: 20260101T000000-7 is already on it"
-    functions["runrecord.claim_start"].assert_not_called()
+    functions["runlock.claim_start"].assert_not_called()
     client.asynchronous.assert_not_called()
 
 
@@ -205,13 +230,23 @@ def test_modules_that_the_master_has_not_synced(functions):
         reprovision.drift("east")
 
 
-def record(state="done", steps=(), run="20260101T000000-7"):
+def record(state="done", steps=(), run=RUN, **more):
     return {
         "run": run,
         "failed": "east",
+        "definitive": "west",
+        "primary": "east1",
+        "donor": "west1",
+        "donor_state": "in its site",
+        "method": "rsync",
+        "replica_method": "xtrabackup",
+        "nodes": {"east": {"east1": "m-east1"}, "west": {"west1": "m-west1"}},
         "state": state,
+        "started": "2026-01-01T00:00:00Z",
+        "attempts": [{"started": "2026-01-01T00:00:00Z", "pid": 7, "who": "alice"}],
         "plan": ["00 a", "01 b"],
         "steps": {name: {"state": what, "seconds": 1.5, "comment": f"{name}: said"} for name, what in steps},
+        **more,
     }
 
 
@@ -233,10 +268,10 @@ def test_reported():
 
 
 class Bus:
-    """The event bus; each event is a function that changes the world and returns what was heard."""
+    """The event bus; each event is a function that changes the world, and waiting for it takes its time."""
 
-    def __init__(self, *events):
-        self.events = list(events)
+    def __init__(self, clock, events):
+        self.clock, self.events = clock, list(events)
 
     def __enter__(self):
         return self
@@ -245,20 +280,37 @@ class Bus:
         return None
 
     def get_event(self, wait, tag, match_type):
-        assert match_type == "startswith" and tag.startswith("salt/reprovision/east/")
+        assert (tag, match_type) == ("salt/reprovision/east/", "startswith")
+        self.clock[0] += wait
+        assert self.clock[0] < 1000, "it watches for ever"
         return self.events.pop(0)() if self.events else None
 
 
 @pytest.fixture
-def hear(monkeypatch):
+def clock(monkeypatch):
+    """Time that passes only by sleeping and listening."""
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    stand_in = create_autospec(time)
+    stand_in.monotonic.side_effect = lambda: now[0]
+    stand_in.sleep.side_effect = sleep
+    monkeypatch.setattr(reprovision, "time", stand_in)
+    return now
+
+
+@pytest.fixture
+def hear(monkeypatch, clock):
     def hear(*events):
-        monkeypatch.setattr(reprovision.salt.utils.event, "get_event", lambda *_, **__: Bus(*events))
+        monkeypatch.setattr(reprovision.salt.utils.event, "get_event", lambda *_, **__: Bus(clock, events))
 
     return hear
 
 
 def test_watch_shows_each_step_once_until_the_end(functions, hear, capsys):
-    functions["runrecord.running"].side_effect = lambda site: "20260101T000000-7"
+    functions["runlock.running"].side_effect = lambda site: HOLDER
     runrecord.save(record("running", [("00 a", "running")]))
     hear(
         lambda: runrecord.save(record("running", [("00 a", "done"), ("01 b", "running")])) and {"run": "x"},
@@ -277,28 +329,483 @@ def test_watch_shows_each_step_once_until_the_end(functions, hear, capsys):
     ]
 
 
-def test_watch_waits_for_a_run_to_begin(functions, hear):
-    functions["runrecord.running"].side_effect = lambda site: None
-    runrecord.save(record("done", [("00 a", "done")]))
-    hear(lambda: None, lambda: {"run": "20260101T000000-7"})
-    assert reprovision.watch("east")["state"] == "done"
+@pytest.fixture
+def holders(functions):
+    """Who has the site, from one look to the next; the last one stays."""
+
+    def holders(*runs):
+        runs = list(runs)
+
+        def running(site):
+            run = runs.pop(0) if len(runs) > 1 else runs[0]
+            return {**HOLDER, "run": run} if run else None
+
+        functions["runlock.running"].side_effect = running
+
+    return holders
 
 
-def test_watch_gives_up_when_none_begins(hear, monkeypatch):
-    clock = iter(range(0, 1000, 5))
-    monkeypatch.setattr(reprovision.time, "monotonic", lambda: next(clock))
+def test_watch_waits_for_a_run_to_begin_and_does_not_take_an_old_one_for_it(holders, hear):
+    holders(None, None, "20260201T000000-8")
+    runrecord.save(record("failed", [("00 a", "failed")]))
+    hear(lambda: None, lambda: runrecord.save(record("done", [("00 a", "done")], run="20260201T000000-8")))
+    assert reprovision.watch("east") == {"run": "20260201T000000-8", "state": "done", "steps": 1}
+
+
+@pytest.mark.parametrize("wait", [60, 0])
+def test_watch_gives_up_when_none_begins(hear, clock, wait):
+    runrecord.save(record("failed", [("00 a", "failed")]))
     hear()
-    with pytest.raises(CommandExecutionError, match="No run of site east has begun within 60 s"):
-        reprovision.watch("east")
+    with pytest.raises(CommandExecutionError, match=f"No run of site east has begun within {wait} s"):
+        reprovision.watch("east", wait=wait)
+    assert wait < clock[0] <= wait + 2
 
 
-def test_watch_sees_a_run_that_died(functions, hear):
-    runs = iter(["20260101T000000-7"])
-    functions["runrecord.running"].side_effect = lambda site: next(runs, None)
+def test_watch_does_not_give_up_on_a_run_that_takes_long(holders, hear, clock):
+    holders(RUN)
+    runrecord.save(record("running", [("00 a", "running")]))
+    hear(*[lambda: None] * 99, lambda: runrecord.save(record("done", [("00 a", "done")])))
+    assert reprovision.watch("east", wait=60)["state"] == "done"
+    assert clock[0] == 200
+
+
+def test_watch_sees_a_run_that_died(holders, hear):
+    holders(RUN, None)
     runrecord.save(record("running", [("00 a", "running")]))
     hear()
-    with pytest.raises(CommandExecutionError, match="Run 20260101T000000-7 ended without closing its record"):
+    with pytest.raises(CommandExecutionError, match=f"Run {RUN} ended without closing its record"):
         reprovision.watch("east")
+
+
+def test_watch_ends_with_a_run_that_was_refused_before_it_had_a_record(holders, hear):
+    holders("20260201T000000-8", "20260201T000000-8", None)
+    runrecord.save(record("failed", [("00 a", "failed")]))
+    hear()
+    with pytest.raises(CommandExecutionError, match="Run 20260201T000000-8 ended without closing its record"):
+        reprovision.watch("east")
+
+
+def test_watch_follows_a_run_to_the_one_it_goes_on_with(holders, hear):
+    holders("20260201T000000-8", "20260201T000000-8", RUN)
+    runrecord.save(record("failed", [("00 a", "failed")]))
+    hear(
+        lambda: runrecord.save(record("running", [("00 a", "running")])),
+        lambda: None,
+        lambda: runrecord.save(record("done", [("00 a", "done"), ("01 b", "done")])),
+    )
+    assert reprovision.watch("east") == {"run": RUN, "state": "done", "steps": 2}
+
+
+def test_watch_tells_how_a_run_ended_that_let_go_of_its_lock_meanwhile(holders, hear):
+    holders(RUN, None)
+    runrecord.save(record("running", [("00 a", "running")]))
+    hear(lambda: runrecord.save(record("aborted", [("00 a", "failed")])))
+    assert reprovision.watch("east")["state"] == "aborted"
+
+
+def test_watch_shows_how_far_the_copy_is_once_a_percent(functions, hear, capsys):
+    functions["runlock.running"].side_effect = lambda site: HOLDER
+
+    def far(percent, state="running"):
+        found = record(state, [("00 a", state)])
+        found["steps"]["00 a"]["progress"] = {
+            "west1": {"job": "copy-0", "seconds": 3, "bytes": 1234567, "percent": percent, "rate": "9MB/s"},
+            "west2": {"job": "copy-1", "seconds": 3},
+        }
+        return lambda: runrecord.save(found) and {"run": RUN}
+
+    hear(far(10), far(10), far(11), far(11, "failed"))
+    reprovision.watch("east")
+    shown = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines() if "bytes" in line]
+    assert shown == ["west1: 1,234,567 bytes, 10 %, 9MB/s", "west1: 1,234,567 bytes, 11 %, 9MB/s"]
+
+
+# --- preflight
+
+
+ERROR = {"node": "east1", "level": "error", "what": "it is full", "do": "Make room."}
+WARNING = {"node": "east1", "level": "warning", "what": "its clock is off", "do": "Set it."}
+
+
+def surveyed(*findings):
+    return {
+        "findings": list(findings),
+        "primaries": {"east": "east1", "west": "west1"},
+        "donor": "west1",
+        "resumes": False,
+        "why": "no run of this site is unfinished",
+    }
+
+
+@pytest.mark.parametrize(
+    "findings, ready", [((), True), ((WARNING,), True), ((ERROR,), False), ((WARNING, ERROR), False)]
+)
+def test_preflight_is_ready_without_errors(functions, findings, ready):
+    functions["survey.take"].return_value = surveyed(*findings)
+    assert reprovision.preflight() == {"ready": ready, **surveyed(*findings)}
+
+
+def test_preflight_is_about_the_standing_order_and_the_latest_run(functions, pillar):
+    runrecord.save(record("failed"))
+    runrecord.save({**record("failed", run="20270101T000000-9"), "failed": "west"})
+    functions["survey.take"].return_value = surveyed()
+    reprovision.preflight()
+    functions["survey.take"].assert_called_once_with(topology.merge(pillar["tungsten"], {}), record("failed"))
+
+
+def test_preflight_is_about_what_is_named(functions, pillar):
+    pillar["tungsten"]["reprovision"]["donor"] = "west1"
+    runrecord.save(record("failed"))
+    functions["survey.take"].return_value = surveyed()
+    reprovision.preflight(failed="west", definitive="east", donor="east1")
+    merged, previous = functions["survey.take"].call_args.args
+    order = {key: merged["reprovision"][key] for key in ("failed", "definitive", "donor")}
+    assert order == {"failed": "west", "definitive": "east", "donor": "east1"}
+    assert previous is None, "the failed site's run, not the other's"
+
+
+def test_preflight_changes_nothing(functions, tmp_path):
+    runrecord.save(record("failed"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    functions["survey.take"].return_value = surveyed(ERROR)
+    reprovision.preflight()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        ({"failed": "south"}, "'south' is not one of the sites"),
+        ({"definitive": "east"}, "cannot repair itself"),
+        ({"donor": "east1"}, "is not a node of the definitive site"),
+    ],
+)
+def test_preflight_of_what_the_pillar_does_not_know_asks_nobody(functions, args, words):
+    with pytest.raises(CommandExecutionError, match=words):
+        reprovision.preflight(**args)
+    functions["survey.take"].assert_not_called()
+
+
+@pytest.mark.parametrize("tungsten", [None, {}, {"sites": {"east": {"nodes": ["a"]}}}])
+def test_preflight_of_a_pillar_with_faults_asks_nobody(functions, pillar, tungsten):
+    pillar["tungsten"] = tungsten
+    with pytest.raises(CommandExecutionError, match="The topology in pillar has faults"):
+        reprovision.preflight()
+    functions["survey.take"].assert_not_called()
+
+
+# --- status and list
+
+
+def held(run):
+    return {**HOLDER, "run": run}
+
+
+@pytest.mark.parametrize(
+    "state, holder, shown",
+    [
+        ("running", held(RUN), "running"),
+        ("running", None, "interrupted"),
+        ("running", {}, "interrupted"),
+        ("running", held("20990101T000000-1"), "interrupted"),
+        ("failed", None, "failed"),
+        ("aborted", None, "aborted"),
+        ("done", None, "done"),
+    ],
+)
+def test_status_believes_the_record_only_while_its_process_lives(functions, state, holder, shown):
+    functions["runlock.running"].side_effect = lambda site: holder
+    runrecord.save(record(state))
+    status = reprovision.status("east")["east"]
+    assert (status["state"], status["process"]) == (shown, holder)
+    if shown == "running":
+        assert status["next"] == "salt-run reprovision.watch east"
+    elif shown == "done":
+        assert status["next"] == "nothing to do"
+    else:
+        words, _, command = status["next"].partition(": ")
+        assert words == "run it again, it goes on from there"
+        program, function, sls, order = shlex.split(command)
+        assert [program, function, sls] == ["salt-run", "state.orch", "orch.reprovision"]
+        name, _, value = order.partition("=")
+        merged = topology.merge(TUNGSTEN, json.loads(value)["reprovision"])["reprovision"]
+        kept = ("failed", "definitive", "donor", "method", "replica_method")
+        assert name == "pillar" and {key: merged[key] for key in kept} == {key: record()[key] for key in kept}
+
+
+@pytest.mark.parametrize(
+    "steps, at, count",
+    [
+        ([], None, "0 of 2"),
+        ([("00 a", "running")], "00 a", "0 of 2"),
+        ([("00 a", "done")], None, "1 of 2"),
+        ([("00 a", "done"), ("01 b", "failed")], "01 b", "1 of 2"),
+        ([("00 a", "done"), ("01 b", "interrupted")], "01 b", "1 of 2"),
+        ([("00 a", "done"), ("01 b", "done"), ("of another plan", "done")], None, "2 of 2"),
+    ],
+)
+def test_status_tells_the_step_and_how_many_are_done(steps, at, count):
+    runrecord.save(record("failed", steps))
+    status = reprovision.status("east")["east"]
+    assert (status["step"], status["steps"], status["progress"]) == (at, count, {})
+
+
+def test_status_tells_all_that_is_known_of_the_newest_run():
+    found = record("failed", [("00 a", "running")], run="20260201T000000-7", donor_state="taken")
+    found["attempts"] = found["attempts"] * 3
+    found["steps"]["00 a"]["progress"] = {"west1": {"percent": 10}}
+    runrecord.save(found)
+    runrecord.save(record("done"))
+    status = reprovision.status("east")["east"]
+    del status["next"]
+    assert status == {
+        "run": "20260201T000000-7",
+        "state": "failed",
+        "step": "00 a",
+        "steps": "0 of 2",
+        "attempts": 3,
+        "donor": "west1",
+        "donor_state": "taken",
+        "progress": {"west1": {"percent": 10}},
+        "process": None,
+    }
+
+
+def test_status_of_every_site_that_had_a_run():
+    assert reprovision.status() == {}
+    runrecord.save({**record(), "failed": "north"})
+    runrecord.save(record("failed"))
+    runrecord.report("west", {"decision": "x"})
+    assert {name: status["state"] for name, status in reprovision.status().items()} == {
+        "east": "failed",
+        "north": "done",
+    }
+
+
+def test_status_of_a_site_without_a_run():
+    with pytest.raises(CommandExecutionError, match="no record of a run for site east"):
+        reprovision.status("east")
+
+
+def test_list_tells_every_run_oldest_first():
+    assert reprovision.list_() == []
+    second = record("done", run="20260201T000000-7", finished="2026-02-01T01:00:00Z")
+    second["attempts"] = [*second["attempts"], {**second["attempts"][0], "who": "bob"}]
+    runrecord.save(second)
+    runrecord.save(record("failed"))
+    runrecord.save({**record("running", run="20251231T000000-7"), "failed": "north"})
+    listed = reprovision.list_()
+    assert [(item["site"], item["run"]) for item in listed] == [
+        ("east", RUN),
+        ("east", "20260201T000000-7"),
+        ("north", "20251231T000000-7"),
+    ]
+    assert listed[1] == {
+        "site": "east",
+        "run": "20260201T000000-7",
+        "state": "done",
+        "started": "2026-01-01T00:00:00Z",
+        "finished": "2026-02-01T01:00:00Z",
+        "attempts": 2,
+        "who": "bob",
+    }
+    assert listed[0]["finished"] is None, "it has not ended"
+    assert reprovision.list_("north") == listed[2:]
+    assert reprovision.list_("west") == []
+
+
+# --- abort
+
+
+@pytest.fixture(autouse=True)
+def operator(monkeypatch):
+    """Who types the commands."""
+    monkeypatch.setenv("SUDO_USER", "bob")
+
+
+@pytest.fixture
+def nodes(functions):
+    """What is asked of the nodes, in order; the states that were applied went well."""
+    asked = []
+    states = {"mysqld_|-x": {"result": True, "comment": "running"}, "cctrl_|-x": {"result": None, "comment": "y"}}
+
+    def ask(minions, function, kwarg=None, timeout=60):
+        asked.append((tuple(minions), function, kwarg))
+        return {minion: states if function == "state.apply" else [] for minion in minions}
+
+    functions["fleet.ask"].side_effect = ask
+    ask.asked, ask.states = asked, states
+    return ask
+
+
+GIVEN_BACK = [
+    (("m-west1",), "longjob.stop_all", {"prefix": "copy-"}),
+    (
+        ("m-west1",),
+        "state.apply",
+        {
+            "mods": "orch.node.donor_given_back",
+            "pillar": {"reprovision_run": {"run": RUN, "failed": "east", "donor": "west1"}},
+            "queue": True,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("state, donor", [("done", "taken"), ("done", "returned"), ("aborted", "returned")])
+def test_what_has_ended_is_not_aborted(functions, clock, state, donor):
+    runrecord.save(record(state, donor_state=donor))
+    with pytest.raises(CommandExecutionError, match=f"The newest run of site east, {RUN}, is {state}"):
+        reprovision.abort("east")
+    functions["runrecord.ask_to_stop"].assert_not_called()
+    functions["fleet.ask"].assert_not_called()
+
+
+def test_a_site_without_a_run_has_nothing_to_abort(functions, clock):
+    with pytest.raises(CommandExecutionError, match="no record of a run for site east"):
+        reprovision.abort("east")
+    functions["runrecord.ask_to_stop"].assert_not_called()
+
+
+def test_a_living_run_is_asked_to_stop_and_ends_itself(functions, clock):
+    runrecord.save(record("running", [("00 a", "running")], donor_state="taken"))
+    stopped = record("aborted", [("00 a", "failed")], donor_state="returned", finished="2026-01-01T00:10:00Z")
+
+    def running(site):
+        wish = runrecord.asked_to_stop("east", RUN)
+        assert (wish["who"], wish["reason"]) == ("bob", "wrong donor")
+        if clock[0] < 5:
+            return HOLDER
+        runrecord.save(stopped)
+        return None
+
+    functions["runlock.running"].side_effect = running
+    assert reprovision.abort("east", "wrong donor") == {"run": RUN, "state": "aborted", "donor_state": "returned"}
+    assert runrecord.latest("east") == stopped, "its own record stays as it wrote it"
+    functions["fleet.ask"].assert_not_called()
+
+
+@pytest.mark.parametrize("wait", [60, "60", 0])
+def test_a_run_that_does_not_stop_in_time_is_left_to_itself(functions, clock, wait):
+    """Somebody alive is at work with the donor: it must not be taken from under it."""
+    functions["runlock.running"].side_effect = lambda site: HOLDER
+    runrecord.save(record("running", donor_state="taken"))
+    stopping = {"run": RUN, "state": "stopping", "donor_state": "taken"}
+    assert reprovision.abort("east", wait=wait) == stopping
+    assert float(wait) < clock[0] <= float(wait) + 2
+    assert runrecord.latest("east") == record("running", donor_state="taken")
+    assert runrecord.asked_to_stop("east", RUN)["reason"] is None, "it stops later"
+    functions["fleet.ask"].assert_not_called()
+
+
+def test_what_a_dead_process_has_left_is_ended_and_the_donor_given_back(clock, nodes):
+    runrecord.save(record("running", [("00 a", "running")], donor_state="taken"))
+    assert reprovision.abort("east") == {"run": RUN, "state": "aborted", "donor_state": "returned"}
+    assert nodes.asked == GIVEN_BACK, "the copy is ended before the server that is copied from starts"
+    found = runrecord.latest("east")
+    assert (found["state"], found["donor_state"]) == ("aborted", "returned")
+    attempt = found["attempts"][-1]
+    assert attempt["ended"] == found["finished"] and attempt["how"] == "its process had died; aborted by bob"
+    assert clock[0] == 0, "there is nobody to wait for"
+
+
+@pytest.mark.parametrize("donor_state", ["in its site", "returned"])
+def test_a_donor_that_is_in_service_is_left_alone(functions, clock, donor_state):
+    runrecord.save(record("running", donor_state=donor_state))
+    assert reprovision.abort("east") == {"run": RUN, "state": "aborted", "donor_state": donor_state}
+    functions["fleet.ask"].assert_not_called()
+
+
+def test_a_failed_run_gives_its_donor_back_and_stays_failed(clock, nodes):
+    runrecord.save(record("failed", donor_state="taken"))
+    assert reprovision.abort("east") == {"run": RUN, "state": "failed", "donor_state": "returned"}
+    assert nodes.asked == GIVEN_BACK
+    assert runrecord.latest("east") == record("failed", donor_state="returned")
+
+
+def test_a_donor_that_could_not_be_given_back_stays_on_record_as_taken(clock, nodes):
+    nodes.states["cctrl_|-x"].update(result=False, comment="recover was refused")
+    runrecord.save(record("running", donor_state="taken"))
+    with pytest.raises(CommandExecutionError, match="^m-west1 could not be given back: recover was refused$"):
+        reprovision.abort("east")
+    assert runrecord.latest("east") == record("running", donor_state="taken"), "to be aborted again"
+
+
+def test_a_copy_that_cannot_be_ended_is_not_disturbed(clock, nodes, functions):
+    functions["fleet.ask"].side_effect = CommandExecutionError("m-west1: longjob.stop_all failed")
+    runrecord.save(record("failed", donor_state="taken"))
+    with pytest.raises(CommandExecutionError, match="longjob.stop_all failed"):
+        reprovision.abort("east")
+    assert functions["fleet.ask"].call_count == 1, "no server is started under a copy that still runs"
+    assert runrecord.latest("east")["donor_state"] == "taken"
+
+
+@pytest.mark.parametrize("sudo_user, who", [("bob", "bob"), ("", "root"), (None, "root")])
+def test_who_asked_is_the_person_behind_sudo(functions, clock, monkeypatch, sudo_user, who):
+    if sudo_user is None:
+        monkeypatch.delenv("SUDO_USER")
+    else:
+        monkeypatch.setenv("SUDO_USER", sudo_user)
+    runrecord.save(record("running"))
+    reprovision.abort("east")
+    assert runrecord.asked_to_stop("east", RUN)["who"] == who
+    assert runrecord.latest("east")["attempts"][-1]["how"].endswith(f"aborted by {who}")
+
+
+# --- unlock
+
+
+def test_unlock_takes_the_lock_away_and_notes_who_did_and_why(clock):
+    runlock.acquire("east", "west", RUN)
+    before = runlock.running("east")
+    runrecord.save(record("running"))
+    assert reprovision.unlock("east", RUN, "it hangs") == before
+    assert runlock.running("east") is None
+    with pytest.raises(CommandExecutionError, match="was taken away"):
+        runlock.keep()
+    attempt = runrecord.latest("east")["attempts"][-1]
+    assert attempt.pop("ended")
+    assert attempt == {
+        **record()["attempts"][-1],
+        "how": f"bob took the lock away from process {os.getpid()}: it hangs",
+    }
+
+
+def test_unlock_frees_the_definitive_site_of_that_run(clock):
+    runlock.acquire("east", "north", RUN)
+    runrecord.save(record("running", definitive="north"))
+    reprovision.unlock("east", RUN, "it hangs")
+    runlock.release()
+    assert runlock.acquire("north", "west", "20260102T000000-8") == {}
+
+
+@pytest.mark.parametrize("reason", ["", None, 7, ["it hangs"]])
+def test_unlock_needs_a_reason(clock, reason):
+    runlock.acquire("east", "west", RUN)
+    runrecord.save(record("running"))
+    with pytest.raises(CommandExecutionError, match="A reason is needed"):
+        reprovision.unlock("east", RUN, reason)
+    assert runlock.keep()
+
+
+@pytest.mark.parametrize(
+    "holder, words", [(None, "Nobody holds the lock"), ("20260102T000000-8", "is held by run 20260102T000000-8")]
+)
+def test_unlock_of_a_run_that_does_not_hold_it_changes_nothing(clock, holder, words):
+    if holder:
+        runlock.acquire("east", "west", holder)
+    runrecord.save(record("running"))
+    with pytest.raises(CommandExecutionError, match=words):
+        reprovision.unlock("east", RUN, "it hangs")
+    assert runrecord.latest("east") == record("running")
+    if holder:
+        assert runlock.keep()
+
+
+def test_unlock_of_a_run_that_hangs_before_it_has_a_record(clock):
+    runlock.acquire("east", "west", RUN)
+    assert reprovision.unlock("east", RUN, "it hangs")["run"] == RUN
+    assert runlock.running("east") is None and runrecord.latest("east") is None
 
 
 def test_answers_are_plain_json():

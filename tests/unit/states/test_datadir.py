@@ -23,22 +23,30 @@ def functions(host):
             "datadir": {"path": "/data", "entries": host["entries"], "bytes": host["entries"] * 10, "free": 1}
         }
 
-    def own():
+    def own(run):
         before, host["wrong"] = host["wrong"], []
         return before
+
+    def empty(site, donor, run):
+        host.update(entries=0, emptied=run)
+
+    def sync(target, site, run, begun=False, wait=1, deadline=1):
+        copied = bool(host["differences"])
+        host.update(differences=[])
+        return {"running": None, "copied": copied}
 
     dunder = {
         "datadir.check": create_autospec(module.check, return_value=PLACES),
         "datadir.contents": create_autospec(module.contents, side_effect=contents),
-        "datadir.empty": create_autospec(
-            module.empty, side_effect=lambda site, donor: host.update(entries=0)
+        "datadir.empty": create_autospec(module.empty, side_effect=empty),
+        "datadir.emptied": create_autospec(
+            module.emptied, side_effect=lambda site, donor, run: host.get("emptied") == run
         ),
         "datadir.differences": create_autospec(
-            module.differences, side_effect=lambda target, site: host["differences"]
+            module.differences, side_effect=lambda target, site, run: host["differences"]
         ),
-        "datadir.sync": create_autospec(
-            module.sync, side_effect=lambda target, site, run, timeout=1: host.update(differences=[])
-        ),
+        "datadir.sync": create_autospec(module.sync, side_effect=sync),
+        "datadir.copy": create_autospec(module.copy, side_effect=lambda: host.get("copy", {"run": "r-1"})),
         "datadir.misowned": create_autospec(module.misowned, side_effect=lambda: host["wrong"]),
         "datadir.own": create_autospec(module.own, side_effect=own),
     }
@@ -51,9 +59,9 @@ def configure_loader_modules(functions):
 
 
 CALLS = {
-    "emptied": (("x", "east", "west3"), "datadir.empty"),
+    "emptied": (("x", "east", "west3", "r-1"), "datadir.empty"),
     "copied": (("east1", "east", "r-1"), "datadir.sync"),
-    "owned": (("x",), "datadir.own"),
+    "owned": (("x", "r-1"), "datadir.own"),
 }
 
 
@@ -85,32 +93,32 @@ def test_failure_names_the_node(functions, state):
 def test_emptied_on_the_wrong_host_fails_in_test_mode_too(functions, test):
     datadir.__opts__["test"] = test
     functions["datadir.check"].side_effect = CommandExecutionError("not of the failed site")
-    ret = datadir.emptied("x", "east", "west3")
+    ret = datadir.emptied("x", "east", "west3", "r-1")
     assert ret["result"] is False and ret["changes"] == {}
     functions["datadir.empty"].assert_not_called()
 
 
 def test_emptied_tells_what_went_before_it_failed(functions, host):
-    def half(site, donor):
+    def half(site, donor, run):
         host["entries"] = 1
         raise CommandExecutionError("Input/output error")
 
     functions["datadir.empty"].side_effect = half
-    ret = datadir.emptied("x", "east", "west3")
+    ret = datadir.emptied("x", "east", "west3", "r-1")
     assert ret["result"] is False
     assert ret["changes"] == {"/data": {"old": "3 entries, 30 bytes", "new": "1 entries, 10 bytes"}}
 
 
 def test_emptied_looks_again(functions):
     functions["datadir.empty"].side_effect = None
-    ret = datadir.emptied("x", "east", "west3")
+    ret = datadir.emptied("x", "east", "west3", "r-1")
     assert ret["result"] is False and ret["changes"] == {} and "/data" in ret["comment"]
 
 
 def test_emptied_proves_the_guards_of_empty_locations_too(functions, host):
     host["entries"] = 0
-    assert datadir.emptied("x", "east", "west3")["result"] is True
-    functions["datadir.empty"].assert_called_once_with("east", "west3")
+    assert datadir.emptied("x", "east", "west3", "r-1")["result"] is True
+    functions["datadir.empty"].assert_called_once_with("east", "west3", "r-1")
 
 
 @pytest.mark.parametrize("test, result", [(True, None), (False, False)])
@@ -127,11 +135,42 @@ def test_owned_before_its_time(functions, test, result):
     datadir.__opts__["test"] = test
     for function in ("datadir.misowned", "datadir.own"):
         functions[function].side_effect = CommandExecutionError("was not emptied")
-    ret = datadir.owned("x")
+    ret = datadir.owned("x", "r-1")
     assert ret["result"] is result and "was not emptied" in ret["comment"]
 
 
 def test_owned_looks_again(functions, host):
-    functions["datadir.own"].side_effect = lambda: ["/data/a"]
-    ret = datadir.owned("x")
-    assert ret["result"] is False and "1 are not owned" in ret["comment"]
+    functions["datadir.own"].side_effect = lambda run: ["/data/a"]
+    ret = datadir.owned("x", "r-1")
+    assert ret["result"] is False and "not as before: /data/a" in ret["comment"]
+
+
+@pytest.mark.parametrize("copy", [None, {"run": "r-0"}])
+def test_owned_is_only_this_runs_copy(host, copy):
+    host["copy"] = copy
+    ret = datadir.owned("x", "r-1")
+    assert ret["result"] is False and "not the copy of run r-1" in ret["comment"]
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_what_came_after_the_emptying_of_this_run_stays(functions, host, test):
+    datadir.__opts__["test"] = test
+    host["emptied"] = "r-1"
+    ret = datadir.emptied("x", "east", "west3", "r-1")
+    assert ret["result"] is True and ret["changes"] == {}
+    functions["datadir.empty"].assert_not_called()
+
+
+def test_a_copy_that_goes_on_is_named_and_not_done(functions):
+    functions["datadir.sync"].side_effect = None
+    functions["datadir.sync"].return_value = {"running": "copy-0-r-1", "copied": True}
+    ret = datadir.copied("east1", "east", "r-1", wait=5)
+    assert ret["result"] is False and ret["changes"] == {"still running": "copy-0-r-1"}
+    functions["datadir.sync"].assert_called_once_with("east1", "east", "r-1", begun=False, wait=5, deadline=86400)
+
+
+def test_a_copy_that_fails_says_that_the_target_is_touched(functions):
+    functions["datadir.sync"].side_effect = CommandExecutionError("No space left on device")
+    ret = datadir.copied("east1", "east", "r-1")
+    assert ret["result"] is False and "No space left" in ret["comment"]
+    assert ret["changes"]["east1"]["new"] == "unknown, the copy failed"

@@ -1,6 +1,8 @@
 """The orchestration's steps on the master: roles, records, refusals, and what is said when a step fails."""
 
 import copy
+import time
+from types import SimpleNamespace
 from unittest.mock import Mock, call, create_autospec
 
 import pytest
@@ -12,7 +14,12 @@ from tests.support.loader import load
 reprovision = load("_states", "reprovision")
 topology = load("_modules", "topology")
 fleet = load("_modules", "fleet")
-preflight = load("_modules", "preflight")
+datadir = load("_modules", "datadir")
+longjob = load("_modules", "longjob")
+readiness = load("_modules", "readiness")
+resume = load("_modules", "resume")
+runlock = load("_modules", "runlock")
+survey = load("_modules", "survey")
 verify = load("_modules", "verify")
 runrecord = load("_modules", "runrecord")
 
@@ -24,7 +31,8 @@ TUNGSTEN = {
     },
     "reprovision": {"failed": "east", "definitive": "west"},
 }
-ROLES = {"faults": [], "primaries": {"east": "east1", "west": "west1", "north": "north1"}, "donor": "west3"}
+PRIMARIES = {"east": "east1", "west": "west1", "north": "north1"}
+FOUND = {"findings": [], "primaries": PRIMARIES, "donor": "west3", "resumes": False, "why": "no run is unfinished"}
 PLAN = ["00 preflight", "01 policy", "06 donor shunned", "11 donor given back", "verified", "complete"]
 
 
@@ -100,20 +108,37 @@ def minions():
 def functions():
     return {
         "topology.merge": create_autospec(topology.merge, side_effect=topology.merge),
-        "fleet.gather": create_autospec(fleet.gather, return_value={"answers": {"all": 1}, "faults": {}}),
-        "preflight.judge": create_autospec(
-            preflight.judge, side_effect=lambda *_, **__: copy.deepcopy(ROLES)
-        ),
-        "runrecord.acquire": create_autospec(runrecord.acquire, return_value=True),
-        "runrecord.release": create_autospec(runrecord.release, return_value=[]),
-        "runrecord.latest": create_autospec(runrecord.latest, return_value=None),
+        "survey.take": create_autospec(survey.take, side_effect=lambda *_: copy.deepcopy(FOUND)),
+        "readiness.text": readiness.text,
+        "resume.done": resume.done,
+        "resume.left_out": resume.left_out,
+        "runlock.acquire": create_autospec(runlock.acquire, return_value={}),
+        "runlock.sign": create_autospec(runlock.sign, return_value=2),
+        "runlock.keep": create_autospec(runlock.keep, return_value=True),
+        "runlock.release": create_autospec(runlock.release, return_value=2),
+        "runrecord.latest": create_autospec(runrecord.latest, side_effect=runrecord.latest),
         "runrecord.reported": create_autospec(runrecord.reported, return_value=None),
         "runrecord.now": create_autospec(runrecord.now, side_effect=runrecord.now),
         "runrecord.save": create_autospec(runrecord.save, side_effect=runrecord.save),
+        "runrecord.asked_to_stop": create_autospec(runrecord.asked_to_stop, return_value=None),
+        "runrecord.forget_stop": create_autospec(runrecord.forget_stop, return_value=True),
+        "fleet.ask": create_autospec(fleet.ask, return_value={}),
+        "fleet.gather": create_autospec(fleet.gather),
+        "datadir.progress": datadir.progress,
         "verify.services": create_autospec(verify.services, return_value={}),
         "verify.heartbeats": create_autospec(verify.heartbeats, return_value={"east": 1, "west": 9}),
         "tablecompare.run": create_autospec(compare, return_value={"equal": True, "tables": 3, "rows": 70}),
     }
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """Nobody waits: each sleep puts the clock forward by what was to be slept."""
+    now = SimpleNamespace(seconds=1000.0)
+    monkeypatch.setattr(reprovision, "time", SimpleNamespace(
+        time=lambda: now.seconds, monotonic=lambda: now.seconds, gmtime=time.gmtime, strftime=time.strftime,
+        sleep=lambda seconds: setattr(now, "seconds", now.seconds + seconds)))
+    return now
 
 
 @pytest.fixture
@@ -175,9 +200,26 @@ def test_only_on_the_master():
     assert reprovision.__virtual__()[0] is False
 
 
-def only_east(functions, record):
-    """The last run of the failed site; the others have none."""
-    functions["runrecord.latest"].side_effect = lambda site: record if site == "east" else None
+def previously(**more):
+    """What an earlier attempt has left on record: half the plan done, then its process died."""
+    step_done = {"state": "done", "done_in": 1, "comment": "done"}
+    record = {
+        "run": "20260101T000000-7", "state": "running", "failed": "east", "definitive": "west", "primary": "east1",
+        "donor": "west3", "primaries": PRIMARIES, "method": "rsync", "replica_method": "xtrabackup", "plan": PLAN,
+        "nodes": {"east": {"east1": "m1", "east2": "m2", "east3": "m3"},
+                  "west": {name: name for name in ("west1", "west2", "west3")}, "north": {"north1": "north1"}},
+        "attempts": [{"started": "2026-01-01T00:00:00Z", "pid": 7, "who": "bob"}], "kept": [], "copied": False,
+        "donor_state": "taken",
+        "steps": {"00 preflight": dict(step_done), "01 policy": dict(step_done),
+                  "06 donor shunned": {"state": "running", "clock": 5.0}},
+        **more,
+    }  # fmt: skip
+    runrecord.save(record)
+    return record
+
+
+def resumes(functions):
+    functions["survey.take"].side_effect = lambda *_: {**copy.deepcopy(FOUND), "resumes": True, "why": None}
 
 
 class TestPreflight:
@@ -187,7 +229,7 @@ class TestPreflight:
         assert "by a copy of west3" in ret["comment"] and "will be lost" in ret["comment"]
         record = saved()
         assert {
-            key: record[key] for key in ("state", "failed", "definitive", "primary", "donor", "plan")
+            key: record[key] for key in ("state", "failed", "definitive", "primary", "donor", "plan", "donor_state")
         } == {
             "state": "running",
             "failed": "east",
@@ -195,15 +237,34 @@ class TestPreflight:
             "primary": "east1",
             "donor": "west3",
             "plan": PLAN,
+            "donor_state": "in its site",
         }
-        assert record["steps"]["00 preflight"]["state"] == "done"
-        assert functions["runrecord.acquire"].call_args_list == [
-            call("east", record["run"]), call("west", record["run"], shared=True)]
-        functions["runrecord.release"].assert_not_called()
-        functions["fleet.gather"].assert_called_once_with(
-            ["m1", "m2", "m3", "west1", "west2", "west3", "north1"], "preflight.facts", timeout=90
-        )
+        assert record["steps"]["00 preflight"]["state"] == "done" and record["kept"] == []
+        assert len(record["attempts"]) == 1 and "ended" not in record["attempts"][0]
+        functions["runlock.acquire"].assert_called_once_with("east", "west", record["run"])
+        functions["runlock.sign"].assert_called_once_with(record["run"])
+        functions["runlock.release"].assert_not_called()
         assert [call.args[2] for call in events.call_args_list] == ["start", "done"]
+
+    def test_warnings_are_told_and_kept(self, functions):
+        warning = {"node": "m1", "level": "warning", "what": "somebody writes here", "do": "Ask them to stop."}
+        functions["survey.take"].side_effect = lambda *_: {**FOUND, "findings": [warning]}
+        ret = reprovision.preflight("00 preflight")
+        assert ret["result"] is True and "WARNING m1: somebody writes here" in ret["comment"]
+        assert saved()["findings"] == [warning]
+
+    @pytest.mark.parametrize("test", [True, False])
+    def test_an_error_among_the_findings_stops_it_and_all_are_told(self, functions, test):
+        set_test(test)
+        findings = [{"node": "m2", "level": "error", "what": "no room", "do": "Make room."},
+                    {"node": "m3", "level": "warning", "what": "a charset", "do": "Look at it."}]
+        functions["survey.take"].side_effect = lambda *_: {**FOUND, "findings": findings}
+        ret = reprovision.preflight("00 preflight")
+        assert ret["result"] is False and ret["comment"].endswith("Nothing was changed.")
+        assert "ERROR m2: no room" in ret["comment"] and "WARNING m3: a charset" in ret["comment"]
+        functions["runrecord.save"].assert_not_called()
+        assert functions["runlock.release"].called is not test
+        assert "reprovision" not in reprovision.__context__
 
     @pytest.mark.parametrize("test", [True, False])
     def test_a_half_built_site_is_no_source(self, functions, events, test):
@@ -212,15 +273,15 @@ class TestPreflight:
         functions["runrecord.latest"].side_effect = lambda site: half if site == "west" else None
         ret = reprovision.preflight("00 preflight")
         assert ret["result"] is False and "west cannot be the definitive one" in ret["comment"]
-        functions["fleet.gather"].assert_not_called()
-        assert functions["runrecord.release"].called is not test
+        functions["survey.take"].assert_not_called()
+        functions["runlock.acquire"].assert_not_called()
 
     def test_in_test_mode_no_lock_and_no_record(self, functions, events, tmp_path):
         set_test(True)
         ret = reprovision.preflight("00 preflight")
         assert ret["result"] is None and "will be rebuilt from west" in ret["comment"]
-        functions["runrecord.acquire"].assert_not_called()
-        functions["runrecord.save"].assert_not_called()
+        for name in ("runlock.acquire", "runlock.sign", "runrecord.save", "runrecord.forget_stop"):
+            functions[name].assert_not_called()
         events.assert_not_called()
         assert not list(tmp_path.rglob("*.json"))
 
@@ -229,53 +290,25 @@ class TestPreflight:
         set_test(test)
         reprovision.__pillar__["reprovision"] = {"failed": "north", "definitive": "east", "donor": "east2"}
         reprovision.preflight("00 preflight")
-        assert functions["preflight.judge"].call_args.args[0]["reprovision"]["failed"] == "north"
-        assert functions["runrecord.latest"].call_args_list == [call("north"), call("east")]
+        assert functions["survey.take"].call_args.args[0]["reprovision"]["failed"] == "north"
+        assert call("east") in functions["runrecord.latest"].call_args_list
 
     @pytest.mark.parametrize("test", [True, False])
-    @pytest.mark.parametrize(
-        "name, answer, words",
-        [
-            ("topology.merge", CommandExecutionError("tungsten:sites: bad"), "tungsten:sites: bad"),
-            (
-                "runrecord.latest",
-                CommandExecutionError("x.json is not readable as JSON"),
-                "x.json is not readable",
-            ),
-            (
-                "fleet.gather",
-                {"answers": {}, "faults": {"m2": "does not answer preflight.facts"}},
-                "m2: does not answer preflight.facts",
-            ),
-            (
-                "preflight.judge",
-                {**ROLES, "faults": ["east: no primary", "west: none"]},
-                "east: no primary\n  west: none",
-            ),
-        ],
-    )
-    def test_refuses(self, functions, test, name, answer, words):
+    @pytest.mark.parametrize("name", ["topology.merge", "runrecord.latest", "survey.take"])
+    def test_refuses(self, functions, test, name):
         set_test(test)
-        functions[name].side_effect = answer if isinstance(answer, Exception) else [answer]
+        functions[name].side_effect = CommandExecutionError("tungsten:sites: bad")
         ret = reprovision.preflight("00 preflight")
-        assert (
-            ret["result"] is False
-            and words in ret["comment"]
-            and ret["comment"].endswith("Nothing was changed.")
-        )
+        assert ret["result"] is False and "tungsten:sites: bad" in ret["comment"]
+        assert ret["comment"].endswith("Nothing was changed.")
         functions["runrecord.save"].assert_not_called()
         assert "reprovision" not in reprovision.__context__
 
     def test_refuses_while_another_run_has_the_site(self, functions):
-        functions["runrecord.acquire"].side_effect = CommandExecutionError("being re-provisioned by run 7")
+        functions["runlock.acquire"].side_effect = CommandExecutionError("being re-provisioned by run 7")
         assert "by run 7" in reprovision.preflight("00 preflight")["comment"]
-        functions["fleet.gather"].assert_not_called()
+        functions["survey.take"].assert_not_called()
         functions["runrecord.save"].assert_not_called()
-
-    def test_a_silent_node_keeps_the_others_from_being_judged(self, functions):
-        functions["fleet.gather"].return_value = {"answers": {"m1": {}}, "faults": {"m2": "does not answer"}}
-        reprovision.preflight("00 preflight")
-        functions["preflight.judge"].assert_not_called()
 
 
 DONE = {
@@ -290,7 +323,7 @@ DONE = {
 class TestRepetition:
     @pytest.fixture
     def functions(self, functions):
-        functions["runrecord.latest"].return_value = dict(DONE)
+        functions["runrecord.latest"].side_effect = lambda site: dict(DONE)
         return functions
 
     @pytest.mark.parametrize("test", [True, False])
@@ -302,8 +335,8 @@ class TestRepetition:
         assert ret["result"] is False
         assert "verified at 2026-01-02T00:00:00Z (run 7)" in ret["comment"]
         assert '"insist": true' in ret["comment"] and "salt-run state.orch orch.reprovision" in ret["comment"]
-        functions["runrecord.acquire"].assert_not_called()
-        functions["fleet.gather"].assert_not_called()
+        functions["runlock.acquire"].assert_not_called()
+        functions["survey.take"].assert_not_called()
 
     def test_insisted(self, functions):
         reprovision.__pillar__["reprovision"] = {"insist": True}
@@ -313,22 +346,79 @@ class TestRepetition:
         functions["runrecord.reported"].return_value = {"reported": "2026-01-02T00:00:01Z"}
         assert reprovision.preflight("00 preflight")["result"] is True
 
-    @pytest.mark.parametrize("state", ["failed", "running"])
-    def test_an_unfinished_run_is_gone_on_with_and_keeps_its_donor(self, functions, state):
-        only_east(functions, {**DONE, "state": state, "donor": "west2"})
-        assert reprovision.preflight("00 preflight")["result"] is True
-        judged = functions["preflight.judge"].call_args
-        assert judged.kwargs == {"resumes": True}
-        assert judged.args[0]["reprovision"]["donor"] == "west2"
 
-    @pytest.mark.parametrize("order", [{"donor": "west1"}, {"definitive": "north"}])
-    def test_another_donor_or_site_is_no_continuation(self, functions, order):
-        only_east(functions, {**DONE, "state": "failed", "donor": "west2"})
-        reprovision.__pillar__["reprovision"] = order
+class TestResuming:
+    @pytest.fixture
+    def resumed(self, functions, events):
+        before = previously()
+        resumes(functions)
+        functions["runlock.acquire"].return_value = {"run": before["run"], "pid": 7}
+        return reprovision.preflight("00 preflight")
+
+    def test_the_record_goes_on_with_another_attempt(self, functions, resumed):
+        assert resumed["result"] is True
+        assert "Attempt 2 goes on after the last step done, '01 policy'" in resumed["comment"]
+        record = saved()
+        assert record["run"] == "20260101T000000-7" and record["state"] == "running"
+        assert record["kept"] == ["00 preflight", "01 policy"]
+        functions["runlock.sign"].assert_called_once_with("20260101T000000-7")
+
+    def test_why_the_one_before_has_ended_is_on_record(self, resumed):
+        first, second = saved()["attempts"]
+        assert first["how"] == "its process 7 has died; its lock was found free and taken over"
+        assert "ended" in first and "ended" not in second
+        assert saved()["steps"]["06 donor shunned"]["state"] == "interrupted"
+
+    def test_an_attempt_that_ended_keeps_its_own_words(self, functions):
+        attempts = [{"started": "x", "pid": 7, "who": "bob", "ended": "y", "how": "failed at step '06 donor shunned'"}]
+        previously(state="failed", attempts=attempts)
+        resumes(functions)
         reprovision.preflight("00 preflight")
-        judged = functions["preflight.judge"].call_args
-        assert judged.kwargs == {"resumes": False}
-        assert judged.args[0]["reprovision"].get("donor") == order.get("donor")
+        assert saved()["attempts"][0] == attempts[0]
+
+    def test_a_run_from_the_beginning_says_why(self, functions):
+        previously()
+        assert "From the beginning: no run is unfinished" in reprovision.preflight("00 preflight")["comment"]
+        assert saved()["run"] != "20260101T000000-7"
+
+    @pytest.mark.parametrize("test", [True, False])
+    @pytest.mark.parametrize("how", [{"once": True}, {"until": "00 preflight"}])
+    def test_what_is_done_and_ended_is_not_applied_again(self, resumed, minions, how, test):
+        set_test(test)
+        ret = step(**how)
+        assert ret["result"] is True and "Done in attempt 1" in ret["comment"] and ret["changes"] == {}
+        assert minions.calls == []
+
+    @pytest.mark.parametrize("how", [{}, {"until": "11 donor given back"}])
+    def test_what_should_still_hold_is_applied_again(self, resumed, minions, how):
+        assert step(**how)["result"] is True
+        assert targets(minions) == [["m1"]]
+        assert saved()["steps"]["01 policy"]["done_in"] == 2
+
+    def test_failing_the_second_time_it_has_been_done_all_the_same(self, resumed, minions):
+        minions.answers["m1"] = states("m1", False, {}, "no")
+        assert step()["result"] is False
+        about = saved()["steps"]["01 policy"]
+        assert (about["state"], about["done_in"]) == ("failed", 1)
+        assert resume.done(saved()) == ["00 preflight", "01 policy"]
+
+    @pytest.mark.parametrize("donor_state, asked", [
+        ("taken", ["west1", "west2", "north1"]), ("returned", ["west1", "west2", "west3", "north1"])])
+    def test_a_donor_at_rest_is_not_asked_again(self, resumed, minions, donor_state, asked):
+        reprovision.__context__["reprovision"]["run"]["donor_state"] = donor_state
+        step(nodes="other sites")
+        assert targets(minions) == [asked]
+
+    @pytest.mark.parametrize("test", [True, False])
+    def test_verified_is_behind_a_run_that_has_let_traffic_back(self, functions, test):
+        done = {"state": "done", "done_in": 1}
+        previously(steps={name: dict(done) for name in PLAN[:-1]})
+        resumes(functions)
+        reprovision.preflight("00 preflight")
+        set_test(test)
+        ret = reprovision.verified("verified", until="11 donor given back")
+        assert ret["result"] is (None if test else True)
+        functions["verify.services"].assert_not_called()
 
 
 @pytest.mark.usefixtures("begun")
@@ -374,6 +464,8 @@ class TestStep:
                     "donor": "west3",
                     "method": "rsync",
                     "replica_method": "xtrabackup",
+                    "donor_lease": 900,
+                    "begun": False,
                 }
             },
         }
@@ -430,10 +522,12 @@ class TestStep:
     def test_one_node_fails_or_is_silent(self, minions, answer, words, test):
         minions.answers["m2"] = answer
         set_test(test)
+        reprovision.__salt__["fleet.gather"].return_value = {"answers": {}, "faults": {"m2": "does not answer"}}
         ret = step(nodes="failed site")
         assert ret["result"] is False
         assert words in ret["comment"].splitlines()
-        assert set(ret["changes"]) == {"m1", "m3"}, "what the others did is not lost"
+        if test:
+            assert set(ret["changes"]) == {"m1", "m3"}
 
     def test_beside_a_failure_the_unchanged_are_not_blamed(self, minions):
         minions.answers = {"m1": "unchanged", "m2": states("m2", False, {}, "no")}
@@ -448,19 +542,17 @@ class TestStep:
             "changes": {},
             "comment": "No minions returned",
         }
+        reprovision.__salt__["fleet.gather"].return_value = {"answers": {}, "faults": {"m3": "does not answer"}}
         ret = step(nodes="failed site")
         assert ret["result"] is False and "m3: gave no answer" in ret["comment"]
 
     def test_a_failure_is_recorded_with_how_to_go_on(self, minions, events):
-        step()
-        minions.answers["west3"] = states("west3", False, {"mysqld": "stopped"}, "no shun")
-        ret = step("06 donor shunned", "donor")
-        assert ret["changes"] == {"west3": {"b": {"mysqld": "stopped"}}}, "what was done before it failed"
+        minions.answers["m1"] = states("m1", False, {}, "no policy")
+        ret = step()
         lines = ret["comment"].splitlines()
-        assert "west3: no shun" in lines
-        assert "The run stopped at step '06 donor shunned'; the last one done is '01 policy'." in lines
-        assert "stays in MAINTENANCE with its routers offline" in ret["comment"]
-        assert "The donor west3 is out of service." in ret["comment"]
+        assert "m1: no policy" in lines
+        assert "The run stopped at step '01 policy'; done are 1 of 6 steps." in lines
+        assert "out of service" not in ret["comment"]
         assert lines[-1].endswith(
             "salt-run state.orch orch.reprovision "
             'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3", "method": "rsync", '
@@ -468,23 +560,16 @@ class TestStep:
         )
         record = saved()
         assert record["state"] == "failed" and record["finished"]
-        assert record["steps"]["06 donor shunned"]["state"] == "failed"
-        assert "no shun" in record["steps"]["06 donor shunned"]["comment"]
+        assert record["attempts"][0]["how"] == "failed at step '01 policy'"
+        assert record["steps"]["01 policy"]["state"] == "failed"
+        assert "no policy" in record["steps"]["01 policy"]["comment"]
         assert events.call_args.args[2] == "failed"
-
-    def test_a_donor_given_back_or_never_taken_is_not_mentioned(self, minions):
-        minions.answers["m1"] = states("m1", False, {}, "no")
-        assert "out of service" not in step()["comment"]
-        minions.answers.clear()
-        step("06 donor shunned", "donor")
-        step("11 donor given back", "donor")
-        minions.answers["m1"] = states("m1", False, {}, "no")
-        assert "out of service" not in step()["comment"]
+        reprovision.__salt__["runlock.release"].assert_called_once_with()
 
     def test_an_error_of_salt_itself_is_recorded_too(self):
         reprovision.__states__["salt.state"].side_effect = ValueError("master gone")
         ret = step()
-        assert ret["result"] is False and ret["comment"].startswith("m1: ValueError: master gone")
+        assert ret["result"] is False and ret["comment"].startswith("ValueError: master gone")
         assert saved()["state"] == "failed"
 
     @pytest.mark.parametrize("test", [True, False])
@@ -495,7 +580,7 @@ class TestStep:
         minions.calls.clear()
         minions.answers["m2"] = states("m2", False, {}, "no")
         ret = step(nodes="failed site", one_by_one=True)
-        assert ret["result"] is False and set(ret["changes"]) == {"m1"}
+        assert ret["result"] is False and "m1: done" in ret["comment"]
         assert targets(minions) == [["m1"], ["m2"]]
 
     @pytest.mark.parametrize("one_by_one", [True, False])
@@ -503,7 +588,7 @@ class TestStep:
         run = reprovision.__context__["reprovision"]["run"]
         run["nodes"]["east"] = {"east1": "m1"}
         ret = step(nodes="failed replicas", one_by_one=one_by_one)
-        assert ret["result"] is True and ret["comment"] == "There are no failed replicas."
+        assert ret["result"] is True and ret["comment"] == "There are no such nodes."
         assert minions.calls == []
 
     @pytest.mark.parametrize("test", [True, False])
@@ -538,6 +623,223 @@ class TestStep:
         assert minions.calls == []
 
 
+@pytest.mark.usefixtures("begun")
+class TestDonor:
+    """From its taking on it is given back whatever happens."""
+
+    def take(self, minions):
+        assert step("06 donor shunned", "donor", takes_donor=True)["result"] is True
+        minions.calls.clear()
+
+    def test_it_is_out_from_the_beginning_of_the_step_that_takes_it(self, minions):
+        seen = []
+        reprovision.__states__["salt.state"].side_effect = lambda name, tgt, **kwargs: (
+            seen.append(saved()["donor_state"]), minions.state(name, tgt, **kwargs))[1]
+        self.take(minions)
+        assert seen == ["taken"] and saved()["donor_state"] == "taken"
+
+    def test_a_failing_step_gives_it_back_after_its_copy_is_ended(self, functions, minions):
+        self.take(minions)
+        minions.answers["m1"] = states("m1", False, {}, "no")
+        ret = step()
+        assert ret["result"] is False and "The donor west3 is back in its site." in ret["comment"]
+        functions["fleet.ask"].assert_called_once_with(
+            ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+        assert [(target, kwargs["sls"]) for target, kwargs in minions.calls] == [
+            (["m1"], "orch.node.policy"), (["west3"], "orch.node.donor_given_back")]
+        assert saved()["donor_state"] == "returned" and saved()["state"] == "failed"
+
+    @pytest.mark.parametrize("trouble", ["ask", "apply", "salt"])
+    def test_one_that_could_not_be_given_back_is_told(self, functions, minions, trouble):
+        self.take(minions)
+        minions.answers["m1"] = states("m1", False, {}, "no")
+        if trouble == "ask":
+            functions["fleet.ask"].side_effect = CommandExecutionError("west3: does not answer")
+        elif trouble == "salt":
+            functions["fleet.ask"].side_effect = ValueError("master gone")
+        else:
+            minions.answers["west3"] = states("west3", False, {}, "mysqld does not start")
+        ret = step()
+        assert "The donor west3 is out of service, and could not be given back" in ret["comment"]
+        assert {"ask": "does not answer", "apply": "mysqld does not start", "salt": "master gone"}[trouble] in (
+            ret["comment"])
+        assert "its lease of 900 s" in ret["comment"] and "datasource west3 recover" in ret["comment"]
+        assert saved()["donor_state"] == "taken"
+
+    def test_the_step_that_gives_it_back_is_not_tried_twice(self, functions, minions):
+        self.take(minions)
+        minions.answers["west3"] = states("west3", False, {}, "mysqld does not start")
+        ret = step("11 donor given back", "donor", gives_donor_back=True)
+        assert ret["result"] is False and "is out of service" in ret["comment"]
+        assert len(minions.calls) == 1
+
+    def test_given_back_it_is_not_touched_any_more(self, functions, minions):
+        self.take(minions)
+        step("11 donor given back", "donor", gives_donor_back=True)
+        assert saved()["donor_state"] == "returned"
+        minions.calls.clear()
+        minions.answers["m1"] = states("m1", False, {}, "no")
+        step()
+        assert targets(minions) == [["m1"]]
+        functions["fleet.ask"].assert_not_called()
+
+    @pytest.mark.parametrize("result", [True, False])
+    def test_copied_is_on_record_only_when_it_is_done(self, minions, result):
+        if not result:
+            minions.answers["m1"] = states("m1", False, {}, "no")
+        step(copies=True)
+        assert saved()["copied"] is result
+
+
+@pytest.mark.usefixtures("begun")
+class TestStopped:
+    def test_without_its_lock_nothing_more_is_touched(self, functions, minions):
+        step("06 donor shunned", "donor", takes_donor=True)
+        minions.calls.clear()
+        before = saved()
+        functions["runlock.keep"].side_effect = CommandExecutionError("was taken away from this run")
+        ret = step()
+        assert ret["result"] is False and "was taken away from this run" in ret["comment"]
+        assert minions.calls == [] and saved() == before
+        functions["runlock.release"].assert_not_called()
+
+    @pytest.mark.parametrize("act", [step, lambda: reprovision.verified("verified")])
+    def test_asked_to_stop_it_stops_before_the_next_step(self, functions, minions, act):
+        step("06 donor shunned", "donor", takes_donor=True)
+        functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": "wrong site"}
+        minions.calls.clear()
+        ret = act()
+        assert ret["result"] is False and "bob asked this run to stop at now: wrong site" in ret["comment"]
+        assert targets(minions) == [["west3"]], "only the donor is given back"
+        assert saved()["state"] == "aborted" and saved()["donor_state"] == "returned"
+
+
+@pytest.mark.usefixtures("begun")
+class TestLongJobs:
+    """A state that says which job still runs is polled and applied again."""
+
+    RUNNING = {"result": False, "comment": "goes on", "changes": {"still running": "copy-0-r"}, "__run_num__": 0}
+
+    @pytest.fixture
+    def answers(self, minions, functions):
+        """What ``longjob.status`` answers, one after the other; then the job is done."""
+        found = []
+        minions.answers["m1"] = {"a": dict(self.RUNNING)}
+
+        def gather(asked, function, kwarg=None, timeout=60):
+            assert (asked, function, kwarg) == (["m1"], "longjob.status", {"name": "copy-0-r"})
+            answer = found.pop(0) if found else {"state": "done"}
+            if answer is None:
+                return {"answers": {}, "faults": {"m1": "does not answer"}}
+            if answer["state"] != "running":
+                minions.answers["m1"] = "changed"
+            return {"answers": {"m1": answer}, "faults": {}}
+
+        functions["fleet.gather"].side_effect = gather
+        return found
+
+    def test_it_is_polled_until_it_ends_and_proved_by_another_application(self, minions, answers, events):
+        log = "  1,000  40%  2.00MB/s  0:00:10"
+        answers += [{"state": "running", "seconds": 3, "log": log}, {"state": "running", "seconds": 6, "log": ""}]
+        ret = step()
+        assert ret["result"] is True and ret["changes"] == {"m1": {"b": {"old": 1, "new": 2}}}
+        assert [kwargs["pillar"]["reprovision_run"]["begun"] for _, kwargs in minions.calls] == [False, True]
+        told = [each for each in events.call_args_list if each.args[2] == "progress"]
+        assert told[0].kwargs == {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 1000, "percent": 40,
+                                  "rate": "2.00MB/s"}
+        assert "progress" not in saved()["steps"]["01 policy"], "of a step that is done nothing is in progress"
+
+    def test_how_far_it_is_stands_in_the_record(self, answers, functions):
+        answers += [{"state": "running", "seconds": 3, "log": "  7  1%  1.0kB/s  0:00:01"}]
+        seen = []
+
+        def save(record):
+            seen.append(copy.deepcopy(record["steps"].get("01 policy", {}).get("progress")))
+            return runrecord.save(record)
+
+        functions["runrecord.save"].side_effect = save
+        step()
+        assert {"m1": {"job": "copy-0-r", "seconds": 3, "bytes": 7, "percent": 1, "rate": "1.0kB/s"}} in seen
+
+    def test_a_node_that_is_silent_for_a_while_is_waited_for(self, answers):
+        answers += [None] * 5 + [{"state": "running", "seconds": 3, "log": ""}]
+        assert step()["result"] is True
+
+    def test_a_node_that_stays_silent_is_named(self, answers):
+        answers += [None] * 100
+        ret = step()
+        assert ret["result"] is False and "m1: does not tell how its job copy-0-r stands" in ret["comment"]
+
+    def test_a_failure_beside_it_is_told(self, answers, minions):
+        answers += [{"state": "failed"}]
+        acts = [{"a": dict(self.RUNNING)}, states("m1", False, {}, "No space left on device")]
+        reprovision.__states__["salt.state"].side_effect = lambda name, tgt, **kwargs: {
+            "result": False, "changes": {"ret": {"m1": acts.pop(0)}}, "comment": "failed"}
+        ret = step()
+        assert ret["result"] is False and "No space left on device" in ret["comment"]
+
+    def test_asked_to_stop_it_is_waited_for_no_longer(self, answers, functions):
+        answers += [{"state": "running", "seconds": 3, "log": ""}] * 100
+        functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
+        ret = step()
+        assert ret["result"] is False and "no reason given" in ret["comment"]
+        assert saved()["state"] == "aborted"
+
+    def test_in_test_mode_nothing_is_polled(self, answers, functions):
+        set_test(True)
+        step()
+        functions["fleet.gather"].assert_not_called()
+
+
+@pytest.mark.usefixtures("begun")
+class TestSilentNodes:
+    @pytest.fixture
+    def node(self, minions, functions):
+        """m2 is silent at first; ``says`` is what it answers to whether it still works on it."""
+        minions.answers["m2"] = False
+        says = []
+
+        def gather(asked, function, kwarg=None, timeout=60):
+            assert (asked, function, kwarg) == (["m2"], "saltutil.is_running", {"fun": "state.*"})
+            answer = says.pop(0) if says else None
+            if answer is None:
+                return {"answers": {}, "faults": {"m2": "does not answer"}}
+            if not answer:
+                minions.answers["m2"] = "changed"
+            return {"answers": {"m2": answer}, "faults": {}}
+
+        functions["fleet.gather"].side_effect = gather
+        return says
+
+    def test_back_in_time_it_is_told_again(self, node, minions):
+        node += [None, None, []]
+        assert step(nodes="failed site")["result"] is True
+        assert len(minions.calls) == 2
+
+    def test_still_at_work_it_is_waited_for(self, node, minions):
+        node += [[{"fun": "state.apply"}]] * 200 + [[]]
+        assert step(nodes="failed site")["result"] is True
+
+    def test_silent_for_longer_than_the_patience_it_is_named(self, node, minions, clock):
+        begun_at = clock.seconds
+        ret = step(nodes="failed site")
+        assert ret["result"] is False and "m2: gave no answer (salt m2 test.ping)" in ret["comment"]
+        assert 60 <= clock.seconds - begun_at < 70
+        assert len(minions.calls) == 1
+
+    def test_silent_a_second_time_it_is_not_told_for_ever(self, node, minions):
+        node += [[]]
+        reprovision.__states__["salt.state"].side_effect = lambda name, tgt, **kwargs: (
+            minions.calls.append(1), {"result": False, "changes": {"ret": {"m2": False}}, "comment": "x"})[1]
+        assert step(nodes="failed site")["result"] is False
+        assert len(minions.calls) == 2
+
+    def test_beside_a_failure_nobody_is_waited_for(self, node, minions, functions):
+        minions.answers["m1"] = states("m1", False, {}, "no")
+        assert step(nodes="failed site")["result"] is False
+        functions["fleet.gather"].assert_not_called()
+
+
 @pytest.mark.parametrize("test", [True, False])
 def test_no_step_without_the_preflight(minions, test):
     set_test(test)
@@ -559,11 +861,12 @@ class TestVerified:
         assert ret["result"] is True and "70 rows in 3 tables" in ret["comment"]
         topology_used = reprovision.__context__["reprovision"]["topology"]
         functions["verify.services"].assert_called_once_with(topology_used, timeout=9)
-        functions["verify.heartbeats"].assert_called_once_with(topology_used, ROLES["primaries"], timeout=9)
+        functions["verify.heartbeats"].assert_called_once_with(topology_used, PRIMARIES, timeout=9)
         functions["tablecompare.run"].assert_called_once_with(
             ["m1", "m2", "m3", "west1", "west2", "west3", "north1"]
         )
-        assert saved()["verified"] == {"heartbeats": {"east": 1, "west": 9}, "tables": 3, "rows": 70}
+        assert saved()["verified"] == {
+            "heartbeats": {"east": 1, "west": 9}, "equal": True, "tables": 3, "rows": 70}
         assert saved()["steps"]["verified"]["state"] == "done"
 
     def test_in_test_mode_nothing_is_asked(self, functions):
@@ -583,7 +886,8 @@ class TestVerified:
             ),
             ("verify.heartbeats", CommandExecutionError("has not arrived: west3 is at 4"), "west3 is at 4"),
             ("tablecompare.run", CommandExecutionError("m3: no answer"), "m3: no answer"),
-            ("tablecompare.run", [{"equal": False, "differing": ["shop.orders"]}], "shop.orders"),
+            ("tablecompare.run", [{"equal": False, "tables": 3, "rows": 7, "differing": ["shop.orders"]}],
+             "shop.orders"),
             ("tablecompare.run", KeyError("rows"), "rows"),
         ],
     )
@@ -593,7 +897,7 @@ class TestVerified:
         assert ret["result"] is False and words in ret["comment"]
         assert "run it again" in ret["comment"]
         assert saved()["state"] == "failed" and saved()["steps"]["verified"]["state"] == "failed"
-        assert "verified" not in saved()
+        assert saved().get("verified", {}).get("equal") is (False if "shop.orders" in words else None)
 
 
 @pytest.mark.usefixtures("begun")
@@ -618,12 +922,12 @@ class TestComplete:
     def test_a_missing_step(self, missing):
         self.steps(missing)
         ret = reprovision.complete("complete")
-        assert ret["result"] is False and ret["comment"] == f"These steps are missing: {missing}"
+        assert ret["result"] is False and f"These steps are missing: {missing}\n" in ret["comment"]
         assert saved()["state"] == "failed"
 
     def test_a_step_that_did_not_end(self, minions):
         self.steps()
-        minions.answers["m1"] = False
+        minions.answers["m1"] = states("m1", False, {}, "no")
         step("01 policy")
         ret = reprovision.complete("complete")
         assert ret["result"] is False and "01 policy" in ret["comment"]

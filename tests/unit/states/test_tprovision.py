@@ -21,6 +21,7 @@ class Host:
         self.wait = create_autospec(longjob.wait, side_effect=self.finish)
         self.serving = {"name": "east2", "result": True, "changes": {"east2": "ONLINE"}, "comment": "ONLINE"}
         self.did = []
+        self.filled = None
 
     def job(self):
         return {
@@ -39,6 +40,9 @@ class Host:
         self.state = "done"
         return self.job()
 
+    def note(self, source, run):
+        self.filled = (source, run)
+
     def serve(self, name, how, timeout):
         self.did.append((name, how))
         self.faulty = not self.serving["result"]
@@ -51,7 +55,12 @@ class Host:
             "topology.node": create_autospec(
                 topology.node, return_value={"host": "east2", "service": "east"}
             ),
+            "longjob.failure": longjob.failure,
             "tprovision.job": functions.job,
+            "tprovision.filled": create_autospec(
+                functions.filled, side_effect=lambda source, run: self.filled == (source, run)
+            ),
+            "tprovision.note_filled": create_autospec(functions.note_filled, side_effect=self.note),
             "tprovision.start": self.start,
             "tprovision.replaced": create_autospec(
                 functions.replaced, side_effect=lambda run, method: self.works
@@ -162,7 +171,12 @@ def test_a_start_that_is_refused(host):
 
 def test_a_copy_that_fails_says_that_the_data_are_touched(host):
     fake = host("absent")
-    fake.wait.side_effect = CommandExecutionError("The job tprovision-r1 ended with exit code 1")
+
+    def fail(name, timeout):
+        fake.state = "failed"
+        raise CommandExecutionError("The job tprovision-r1 ended with exit code 1")
+
+    fake.wait.side_effect = fail
     ret = tprovision.provisioned("east1", "r1")
     assert ret["result"] is False
     assert ret["changes"]["data"]["new"] == "begun to be replaced by those of east1"
@@ -186,3 +200,38 @@ def test_faults_that_remain(host, monkeypatch):
     ret = tprovision.provisioned("east1", "r1")
     assert ret["result"] is False
     assert "its datasource is OFFLINE" in ret["comment"]
+
+
+def test_a_tool_that_goes_on_is_named_and_not_done(host):
+    fake = host("absent")
+    fake.wait.side_effect = CommandExecutionError("The job tprovision-r1 is still running")
+    ret = tprovision.provisioned("east1", "r1", wait=5)
+    assert ret["result"] is False and ret["changes"] == {"still running": "tprovision-r1"}
+    assert fake.did == [] and fake.filled is None
+
+
+@pytest.mark.parametrize("state, words", [("failed", "ended with exit code 1"), ("done", "cannot have replaced")])
+def test_what_failed_in_this_attempt_is_not_begun_again(host, monkeypatch, state, words):
+    fake = host(state)
+    fake.works = False
+    job = {**fake.job(), "rc": 1, "result": "exit-code"}
+    monkeypatch.setitem(tprovision.__salt__, "longjob.status", lambda name: dict(job))
+    ret = tprovision.provisioned("east1", "r1", begun=True)
+    assert ret["result"] is False and words in ret["comment"]
+    fake.start.assert_not_called()
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_what_was_filled_before_a_boot_is_not_filled_again(host, test):
+    fake = host("absent", test)
+    fake.filled, fake.faulty = ("east1", "r1"), False
+    ret = tprovision.provisioned("east1", "r1")
+    assert (ret["result"], ret["changes"]) == (True, {})
+    fake.start.assert_not_called()
+
+
+def test_that_it_is_filled_is_noted_before_it_serves(host):
+    fake = host("absent")
+    fake.serving.update(result=False, comment="it stays OFFLINE")
+    tprovision.provisioned("east1", "r1")
+    assert fake.filled == ("east1", "r1")

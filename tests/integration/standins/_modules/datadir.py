@@ -1,9 +1,10 @@
-"""Data that are one word: whose they are."""
+"""Appended to the project's own datadir module by the fixtures: data that are one word, whose they are. The guards, the
+record of what was emptied and copied, and the course of a copy are the real thing; no program is run, no path touched.
+"""
+# ruff: noqa: F821 - these names are the real module's
 
-from salt.exceptions import CommandExecutionError
-
-__virtualname__ = "datadir"
 PLACE = {"datadir": {"path": "/nowhere/mysql", "files": []}}
+OWNER = {"user": "mysql", "group": "mysql", "mode": "0750"}
 
 
 def __virtual__():
@@ -14,52 +15,63 @@ def _host():
     return __salt__["topology.node"]()["host"]
 
 
-def _data(host=None):
-    return __salt__["world.look"]()["nodes"][host or _host()]["data"]
+def _about(host=None):
+    return __salt__["world.look"]()["nodes"][host or _host()]
 
 
-def _set(host, value, did):
-    return __salt__["world.set_in"](["nodes", host, "data"], value, did=f"datadir.{did}")
+def _load(name):
+    return _about()["record"] if name == RECORD else None
 
 
-def check(site=None, donor=None):
-    """As the real one."""
-    if site is not None and __salt__["topology.node"]()["site"] != site:
-        raise CommandExecutionError(f"This host is not of the failed site {site}")
-    return PLACE
+def _save(name, content):
+    if name == RECORD:
+        __salt__["world.set_in"](["nodes", _host(), "record"], content)
 
 
-def contents():
-    """As the real one."""
-    entries = 1 if _data() else 0
-    return {"datadir": {"path": "/nowhere/mysql", "entries": entries, "bytes": entries, "free": 9}}
+def _marked(record):
+    return _about()["marker"]
 
 
-def empty(site, donor):
-    """As the real one."""
-    check(site, donor)
-    if __salt__["mysqld.ping"]():
-        raise CommandExecutionError("the server is not stopped")
-    _set(_host(), "", "empty")
+def _mark(record):
+    __salt__["world.set_in"](["nodes", _host(), "marker"], record["run"], did="datadir.own")
 
 
-def differences(host, site):
-    """As the real one."""
-    return [] if _data(host) == _data() else [">f+++++++++ ibdata1"]
+def _target_record(node, host):
+    return _about(host)["record"]
 
 
-def sync(host, site, run, timeout=86400):
-    """As the real one."""
-    if _data(host):
-        raise CommandExecutionError(f"{host} has not been emptied")
-    _set(host, _data(), "sync")
+def _hand_over(node, host, record):
+    __salt__["world.set_in"](["nodes", host, "record"], {**record, "state": "copied"})
 
 
-def misowned():
-    """As the real one."""
+def _guard_path(path, files, node):
+    pass
+
+
+def _foreign(name, place, settings):
     return []
 
 
-def own():
-    """As the real one."""
-    return []
+def _owner(place):
+    return {**place, **OWNER}
+
+
+def _measure(place):
+    entries = 1 if _about()["data"] else 0
+    return {"path": place["path"], "entries": entries, "bytes": entries, "free": 9}
+
+
+def _differences(node, place, target):
+    host = target.partition("@")[2].partition(":")[0]
+    return [] if _about(host)["data"] == _about()["data"] else [">f+++++++++ ibdata1"]
+
+
+def _run(argv, seconds=None, failing=True, **kwargs):
+    if "-delete" in argv:
+        __salt__["world.set_in"](["nodes", _host(), "data"], "", did="datadir.empty")
+    return {"retcode": 0, "stdout": "", "stderr": ""}
+
+
+def locations():
+    """As the real one. CLI Example: none, a stand-in."""
+    return {name: dict(place) for name, place in PLACE.items()}

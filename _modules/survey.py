@@ -1,0 +1,107 @@
+"""
+Look at all nodes of all sites from the master, before anything is changed, and tell everything that is wrong at once.
+
+Used by the orchestration's first step and by ``salt-run reprovision.preflight``; changes nothing.
+"""
+
+import time
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "survey"
+
+# A node reads its sizes and asks its tools; a JVM each.
+SECONDS = 120
+
+
+def __virtual__():
+    if __opts__.get("__role") != "master":
+        return False, "survey asks all nodes from the master; this is a minion"
+    return __virtualname__
+
+
+def take(topology, previous):
+    """
+    Ask every node, find the roles, judge.
+
+    topology
+        As ``topology.merge`` returns it.
+    previous
+        The record of the failed site's newest run, or None.
+
+    Returns ``{"findings": [{"node", "level": "error" or "warning", "what", "do"}], "primaries": {site: host},
+    "donor": host, "resumes": True if the run goes on with the previous one, "why": why it does not}``. With an error
+    among the findings nothing else of it may be used. Raises CommandExecutionError only if Salt itself fails.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd survey.take "$topology" None
+    """
+    minions = [minion for site in topology["sites"].values() for minion in site["nodes"].values()]
+    gathered = __salt__["fleet.gather"](minions, "preflight.facts", timeout=SECONDS)
+    result = {"findings": [_finding(minion, fault) for minion, fault in sorted(gathered["faults"].items())],
+              "primaries": {}, "donor": None, "resumes": False, "why": None}
+    if result["findings"]:
+        return result
+    facts = gathered["answers"]
+    result.update(_roles(topology, facts, previous))
+    if not result["findings"]:
+        copied = result["resumes"] and bool(previous.get("copied"))
+        result["findings"] = _readiness(topology, minions, result, copied, previous)
+    return result
+
+
+def _finding(node, what):
+    return {"node": node, "level": "error", "what": what, "do": "Remove the cause and run it again."}
+
+
+def _roles(topology, facts, previous):
+    order = topology["reprovision"]
+    why = __salt__["resume.refusal"](previous, topology)
+    while True:
+        resumes = why is None
+        if resumes:
+            order = {**order, "donor": previous["donor"]}
+        roles = __salt__["preflight.judge"](
+            {**topology, "reprovision": order}, facts, resumes=resumes,
+            copied=resumes and bool(previous.get("copied")))
+        if resumes and not roles["faults"]:
+            primary = roles["primaries"][order["failed"]]
+            copy = facts[topology["sites"][order["failed"]]["nodes"][primary]]["copy"]
+            why = __salt__["resume.contradiction"](previous, primary, copy)
+            if why:
+                # Judged again as a run of its own, with a donor that has to be fit.
+                order = topology["reprovision"]
+                continue
+        return {
+            "findings": [_finding(*fault.split(": ", 1)) for fault in roles["faults"]],
+            "primaries": roles["primaries"], "donor": roles["donor"], "resumes": resumes, "why": why,
+        }
+
+
+def _readiness(topology, minions, roles, copied, previous):
+    begun = time.time()
+    gathered = __salt__["fleet.gather"](minions, "readiness.facts", timeout=SECONDS)
+    asked = [begun, time.time()]
+    findings = [_finding(minion, fault) for minion, fault in sorted(gathered["faults"].items())]
+    if findings:
+        return findings
+    order = topology["reprovision"]
+    reach = None
+    if not copied:
+        donor = topology["sites"][order["definitive"]]["nodes"][roles["donor"]]
+        primary = roles["primaries"][order["failed"]]
+        answered = __salt__["fleet.gather"]([donor], "readiness.reach", kwarg={"hosts": [primary]}, timeout=SECONDS)
+        if answered["faults"]:
+            return [_finding(donor, answered["faults"][donor])]
+        reach = answered["answers"][donor]
+    try:
+        extension = __salt__["readiness.extension"]()
+    except CommandExecutionError as error:
+        return [_finding("master", str(error))]
+    return __salt__["readiness.judge"](
+        topology, {"primaries": roles["primaries"], "donor": roles["donor"], "copied": copied},
+        gathered["answers"], reach,
+        {"asked": asked, "extension": extension, "run": previous["run"] if roles["resumes"] else None})
