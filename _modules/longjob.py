@@ -183,10 +183,10 @@ def status(name):
     name
         Name given to :py:func:`start`.
 
-    Returns ``{"name", "unit", "state", "rc", "result", "seconds", "age", "log", "log_path"}``: ``state`` is
+    Returns ``{"name", "unit", "state", "rc", "outcome", "seconds", "age", "log", "log_path"}``: ``state`` is
     ``running``, ``done`` (exit code 0), ``failed`` or ``absent`` (never started, or forgotten after a reboot
     or :py:func:`stop`); ``rc`` the exit code, or minus the signal that ended it, None while it runs;
-    ``result`` systemd's word for it (``success``, ``exit-code``, ``signal``, ``timeout`` when the deadline
+    ``outcome`` systemd's word for it (``success``, ``exit-code``, ``signal``, ``timeout`` when the deadline
     ended it…); ``seconds`` how long it ran or has been running and ``age`` how long ago it was started, None
     if absent; ``log`` the last lines of its output. Raises CommandExecutionError if systemd does not answer.
 
@@ -210,7 +210,8 @@ def status(name):
         "unit": unit,
         "state": state,
         "rc": _rc(shown) if ended else None,
-        "result": shown.get("Result") if ended else None,
+        # Not "result": of an answer with a false one Salt's minion makes a failed job.
+        "outcome": shown.get("Result") if ended else None,
         "seconds": None if state == "absent" else _seconds(shown, "ExecMainExitTimestampMonotonic"),
         "age": None if state == "absent" else _seconds(shown),
         "log": _tail(name) if state != "absent" else "",
@@ -295,7 +296,7 @@ def failure(job):
     """
     if job["state"] == "absent":
         return f"systemd knows no job {job['name']}: never started, stopped, or the host has booted since"
-    if job["result"] == "timeout":
+    if job["outcome"] == "timeout":
         why = "ran out of time and was ended"
     elif job["rc"] is not None and job["rc"] < 0:
         why = f"was ended by the signal {_signal(-job['rc'])}"

@@ -10,8 +10,8 @@ from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "survey"
 
-# A node reads its sizes and asks its tools; a JVM each.
-SECONDS = 120
+# Then a node that has not answered is asked whether it still works on it, reading its sizes and asking its tools.
+SECONDS = 15
 
 
 def __virtual__():

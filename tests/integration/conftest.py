@@ -19,7 +19,7 @@ SITES = {"east": ["east1", "east2"], "west": ["west1", "west2"]}
 # These are the project's own, with what is found beside the name at their bottom.
 EXTENDED = ("cctrl", "datadir", "donor", "longjob", "readiness", "tprovision")
 # Here every tool answers at once; what is not so after that time stays so.
-HURRIED = {"cctrl": ("SECONDS = 60", "SECONDS = 5"), "survey": ("SECONDS = 120", "SECONDS = 15")}
+HURRIED = {"cctrl": ("SECONDS = 60", "SECONDS = 5")}
 NODES = [node for nodes in SITES.values() for node in nodes]
 
 

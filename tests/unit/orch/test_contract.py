@@ -7,10 +7,12 @@ import inspect
 import itertools
 import json
 import re
+from unittest.mock import create_autospec
 
 import pytest
 import salt.config
 import salt.loader
+import salt.states.saltmod
 import yaml
 from salt.template import compile_template
 
@@ -182,15 +184,36 @@ class TestOrchestration:
                 assert names.index(arguments["until"]) > names.index(name), name
                 assert "once" not in arguments, name
 
+    def test_with_which_step_it_ends(self, steps):
+        ends = {name[:2]: arguments["until"][:2] for name, _, arguments in steps if "until" in arguments}
+        assert ends == {
+            "01": "20", "02": "19", "03": "18", "04": "17", "05": "15", "06": "10", "07": "10", "08": "10", "12": "13",
+            "ve": "19",
+        }
+
     @pytest.mark.parametrize("option, numbers", [
         ("once", ["10", "11", "14"]),
         ("takes_donor", ["06"]),
         ("copies", ["10"]),
         ("gives_donor_back", ["11"]),
-        ("until", ["01", "02", "03", "04", "05", "06", "07", "08", "12"]),
     ])
-    def test_what_a_run_that_goes_on_leaves_out(self, steps, option, numbers):
-        assert [name[:2] for name, arguments in applied(steps) if option in arguments] == numbers
+    def test_which_steps_happen_once_and_deal_with_the_donor(self, steps, option, numbers):
+        given = {name[:2]: arguments[option] for name, _, arguments in steps if option in arguments}
+        assert given == dict.fromkeys(numbers, True)
+
+    def test_the_donor_is_needed_by_no_step_beyond_the_one_that_gives_it_back(self, steps):
+        """Whatever needs it at rest is behind a run that goes on once the copy has been made."""
+        order = applied(steps)
+        taken, back = (next(index for index, (_, arguments) in enumerate(order) if option in arguments)
+                       for option in ("takes_donor", "gives_donor_back"))
+        copy = next(name for name, arguments in order if "copies" in arguments)
+        for name, arguments in order[taken:back]:
+            assert name == copy or arguments["until"] == copy, name
+        assert [name for name, arguments in order[back + 1:] if "donor" in arguments["nodes"]] == []
+
+    def test_a_failing_step_gives_the_donor_back_as_the_orchestration_does(self, steps):
+        ((_, arguments),) = [step for step in applied(steps) if "gives_donor_back" in step[1]]
+        assert arguments["sls"] == load("_states", "reprovision").RETURN_DONOR
 
     def test_begins_with_the_preflight_and_ends_with_the_proof(self, steps):
         functions = [function for _, function, _ in steps]
@@ -278,17 +301,48 @@ class TestNodeFiles:
         (_, _, copied) = list(chunks(render(ROOT / "orch/node/data_copied.sls", pillar=self.pillar(NAMED))))[-1]
         copied.pop("require")
         assert copied == {"name": "east1", "site": "east", "run": RUN["run"], "begun": False, "wait": 5}
+        ((_, _, owned),) = chunks(render(ROOT / "orch/node/data_owned.sls", pillar=self.pillar(NAMED)))
+        assert owned == {"run": RUN["run"]}
+
+    @pytest.mark.parametrize("begun", [False, True])
+    @pytest.mark.parametrize("stem", ["data_copied", "replica_provisioned"])
+    def test_a_long_job_knows_whether_it_was_begun_and_is_not_waited_for(self, render, stem, begun):
+        pillar = {**self.pillar(SITES), "reprovision_run": {**RUN, "begun": begun}}
+        arguments = list(chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=pillar)))[-1][2]
+        # salt.state is not to wait for it: the master polls.
+        assert arguments["begun"] is begun and 0 < arguments["wait"] < 15
+        assert arguments["run"] == RUN["run"]
+
+    def test_no_other_file_begins_a_long_job(self):
+        assert {path.stem for path in NODE_FILES if "begun" in path.read_text()} == {
+            "data_copied", "replica_provisioned"}
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_the_pillar_of_these_tests_is_the_one_that_a_step_tells(self, monkeypatch, begun):
+        module = load("_states", "reprovision")
+        told = create_autospec(salt.states.saltmod.state, return_value={
+            "name": "x", "result": True, "changes": {}, "comment": "States ran successfully. No changes made to m1."})
+        monkeypatch.setattr(module, "__states__", {"salt.state": told}, raising=False)
+        module._apply("x", ["m1"], "orch.node.x", {**RUN, "nodes": {}, "plan": []}, 15, begun)
+        assert told.call_args.kwargs["pillar"] == {"reprovision_run": {**RUN, "begun": begun}}
+        assert told.call_args.kwargs["pillar"]["reprovision_run"]["begun"] is begun
 
     @pytest.mark.parametrize("stem", ["donor_shunned", "data_copied"])
     def test_nothing_is_done_to_the_donor_before_it_can_give_itself_back(self, render, stem):
         (_, function, lent) = next(chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=self.pillar(NAMED))))
-        assert function == "donor.lent" and (lent["loan"], lent["seconds"]) == (RUN, 900)
+        assert function == "donor.lent" and lent == {"loan": RUN, "seconds": 900}
 
-    def test_given_back_it_does_so_no_more_and_serves_all_but_the_failed_site(self, render):
-        back = list(chunks(render(ROOT / "orch/node/donor_given_back.sls", pillar=self.pillar(NAMED))))
-        assert back[-1][1] == "donor.returned"
-        ((_, _, services),) = [each for each in back if each[1] == "trepctl.online_all"]
-        assert services["but"] == ["alpha"]
+    @pytest.mark.parametrize("sites, service", [(SITES, "east"), (NAMED, "alpha")])
+    def test_given_back_it_does_so_no_more_and_serves_all_but_the_failed_site(self, render, sites, service):
+        back = list(chunks(render(ROOT / "orch/node/donor_given_back.sls", pillar=self.pillar(sites))))
+        assert [function for _, function, _ in back] == [
+            "mysqld.running", "cctrl.datasource_online", "trepctl.online_all", "donor.returned"]
+        services = back[2][2]
+        assert (services["which"], services["but"]) == ("cross_site", [service])
+
+    def test_only_the_donor_leaves_a_service_offline(self):
+        assert {path.stem for path in NODE_FILES if re.search(r"^\s+- but:", path.read_text(), re.MULTILINE)} == {
+            "donor_given_back"}
 
     @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
     def test_odd_values_stay_values(self, render, path):

@@ -214,7 +214,7 @@ def test_a_tool_that_goes_on_is_named_and_not_done(host):
 def test_what_failed_in_this_attempt_is_not_begun_again(host, monkeypatch, state, words):
     fake = host(state)
     fake.works = False
-    job = {**fake.job(), "rc": 1, "result": "exit-code"}
+    job = {**fake.job(), "rc": 1, "outcome": "exit-code"}
     monkeypatch.setitem(tprovision.__salt__, "longjob.status", lambda name: dict(job))
     ret = tprovision.provisioned("east1", "r1", begun=True)
     assert ret["result"] is False and words in ret["comment"]

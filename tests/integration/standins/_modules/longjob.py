@@ -47,7 +47,7 @@ def status(name):
     ended, known = state in ("done", "failed"), state != "absent"
     return {
         "name": name, "unit": _unit(name), "state": state, "rc": (23 if state == "failed" else 0) if ended else None,
-        "result": ("exit-code" if state == "failed" else "success") if ended else None,
+        "outcome": ("exit-code" if state == "failed" else "success") if ended else None,
         "seconds": 1.0 if known else None, "age": 1.0 if known else None,
         "log": "  1,234,567  45%   10.00MB/s    0:00:10" if known else "", "log_path": _log(name),
     }
