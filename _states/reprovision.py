@@ -99,6 +99,7 @@ def preflight(name):
             __salt__["runrecord.forget_stop"](failed)
         # Read again: it may have been written until the lock was free.
         previous = __salt__["runrecord.latest"](failed)
+        _refuse_repetition(failed, previous, order)
         found = __salt__["survey.take"](topology, previous)
         errors = [finding for finding in found["findings"] if finding["level"] == "error"]
         if errors:
@@ -184,6 +185,7 @@ def _resumed(run, before):
     for step_record in run["steps"].values():
         if step_record["state"] == "running":
             step_record["state"] = "interrupted"
+            step_record.pop("clock", None)
     run["attempts"].append(_attempt())
     run["kept"] = __salt__["resume.done"](run)
     run.pop("finished", None)
@@ -265,7 +267,7 @@ def _stop(name, error, gives_back=False):
     if name not in run["steps"] or "clock" not in run["steps"][name]:
         _open_step(name)
     _close_step(name, "failed", str(error))
-    if run["donor_state"] == "taken" and not gives_back:
+    if run["donor_state"] == "taken" and (not gives_back or state == "aborted"):
         _return_donor(run)
     _close_run(run, state, f"{state} at step {name!r}")
     return _answer(name, False, f"{error}\n{_how_to_go_on(run, name)}")

@@ -58,10 +58,10 @@ WORK = {
     "20": ("east1", "cctrl", "policy automatic"),
     "complete": ("east1", None, None),
 }
-# What CI runs: each fault once or twice, at the steps where it could do most harm.
+# What is run every time: at the steps where most harm could be done.
 SUBSET = (
-    ("08", "tool lies"), ("10", "tool fails"), ("16", "tool lies"), ("06", "tool hangs"), ("07", "minion killed"),
-    ("16", "power cut"), ("10", "master killed"), ("10", "salt-run killed"), ("10", "network cut"), ("10", "disk full"),
+    ("08", "tool lies"), ("07", "minion killed"), ("10", "salt-run killed"), ("10", "network cut"), ("10", "disk full"),
+    ("16", "power cut"),
 )
 
 
