@@ -218,12 +218,22 @@ def _current():
         raise CommandExecutionError("reprovision.preflight has not run in this orchestration") from None
 
 
-def _go_on_or_stop(run):
-    """Before anything is touched: this run still has its lock, and nobody wants it to stop."""
+def _keep_lock():
     try:
         __salt__["runlock.keep"]()
     except CommandExecutionError as error:
         raise LostLock(str(error)) from error
+
+
+def _save(run):
+    """Write the record, if it is still this run's to write: whoever has the lock now has his own words in it."""
+    _keep_lock()
+    __salt__["runrecord.save"](run)
+
+
+def _go_on_or_stop(run):
+    """Before anything is touched: this run still has its lock, and nobody wants it to stop."""
+    _keep_lock()
     wish = __salt__["runrecord.asked_to_stop"](run["failed"], run["run"])
     if wish:
         raise Aborted(f"{wish['who']} asked this run to stop at {wish['at']}: {wish['reason'] or 'no reason given'}")
@@ -234,7 +244,7 @@ def _open_step(name, begun=None):
     earlier = {key: value for key, value in run["steps"].get(name, {}).items() if key == "done_in"}
     run["steps"][name] = {
         "state": "running", "started": __salt__["runrecord.now"](), "clock": begun or time.time(), **earlier}
-    __salt__["runrecord.save"](run)
+    _save(run)
     _fire(run, name, "start", number=run["plan"].index(name) + 1, of=len(run["plan"]))
 
 
@@ -246,7 +256,7 @@ def _close_step(name, state, comment):
     step_record.update(state=state, finished=__salt__["runrecord.now"](), seconds=seconds, comment=comment)
     if state == "done":
         step_record["done_in"] = len(run["attempts"])
-    __salt__["runrecord.save"](run)
+    _save(run)
     _fire(run, name, state, seconds=seconds, comment=comment, number=run["plan"].index(name) + 1, of=len(run["plan"]))
 
 
@@ -254,22 +264,25 @@ def _close_run(run, state, how):
     finished = __salt__["runrecord.now"]()
     run["attempts"][-1].update(ended=finished, how=how)
     run.update(state=state, finished=finished)
-    __salt__["runrecord.save"](run)
+    _save(run)
     __salt__["runlock.release"]()
 
 
 def _stop(name, error, gives_back=False):
     """Close step and run as failed, give the donor back if that is safe, and say how to go on."""
     run = _current()["run"]
-    if isinstance(error, LostLock):
-        return _answer(name, False, f"{error}\nWhat this step had begun on the nodes goes on there.")
-    state = "aborted" if isinstance(error, Aborted) else "failed"
-    if name not in run["steps"] or "clock" not in run["steps"][name]:
-        _open_step(name)
-    _close_step(name, "failed", str(error))
-    if run["donor_state"] == "taken" and (not gives_back or state == "aborted"):
-        _return_donor(run)
-    _close_run(run, state, f"{state} at step {name!r}")
+    try:
+        # Whatever has failed: without the lock there is nothing to give back and nothing to write any more.
+        _keep_lock()
+        state = "aborted" if isinstance(error, Aborted) else "failed"
+        if name not in run["steps"] or "clock" not in run["steps"][name]:
+            _open_step(name)
+        _close_step(name, "failed", str(error))
+        if run["donor_state"] == "taken" and (not gives_back or state == "aborted"):
+            _return_donor(run)
+        _close_run(run, state, f"{state} at step {name!r}")
+    except LostLock as lost:
+        return _answer(name, False, f"{lost}\nWhat this step had begun on the nodes goes on there.")
     return _answer(name, False, f"{error}\n{_how_to_go_on(run, name)}")
 
 
@@ -285,7 +298,7 @@ def _return_donor(run):
         run["donor_trouble"] = f"{type(error).__name__}: {error}"
         return
     run.update(donor_state="returned", donor_trouble=None)
-    __salt__["runrecord.save"](run)
+    _save(run)
 
 
 def _how_to_go_on(run, failed_step):
@@ -380,14 +393,14 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
         result, comment, changes = _application(name, minions, sls, run, timeout, one_by_one)
         if not result:
             raise CommandExecutionError(comment)
+        if copies:
+            run["copied"] = True
+        if gives_donor_back:
+            run["donor_state"] = "returned"
+        _close_step(name, "done", comment)
     except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
         words = error if isinstance(error, CommandExecutionError) else f"{type(error).__name__}: {error}"
         return _stop(name, error if error is words else CommandExecutionError(words), gives_donor_back)
-    if copies:
-        run["copied"] = True
-    if gives_donor_back:
-        run["donor_state"] = "returned"
-    _close_step(name, "done", comment)
     return _answer(name, True, comment, changes)
 
 
@@ -511,7 +524,7 @@ def _poll(name, run, jobs):
                 continue
             far = {"job": job, "seconds": now["seconds"], **__salt__["datadir.progress"](now["log"])}
             run["steps"][name].setdefault("progress", {})[minion] = far
-            __salt__["runrecord.save"](run)
+            _save(run)
             _fire(run, name, "progress", node=minion, **far)
 
 
@@ -554,14 +567,14 @@ def verified(name, timeout=300, until=None):
         run["verified"] = {"heartbeats": seqnos, **{key: compared[key] for key in ("equal", "tables", "rows")}}
         if not compared["equal"]:
             raise CommandExecutionError(f"The data of the nodes differs: {compared['differing']}")
+        comment = (
+            f"Every service is ONLINE, heartbeats arrived everywhere ({seqnos}), and all nodes agree on "
+            f"{compared['rows']} rows in {compared['tables']} tables."
+        )
+        _close_step(name, "done", comment)
     except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
         return _stop(name, error if isinstance(error, CommandExecutionError) else
                      CommandExecutionError(f"{type(error).__name__}: {error}"))
-    comment = (
-        f"Every service is ONLINE, heartbeats arrived everywhere ({seqnos}), and all nodes agree on "
-        f"{compared['rows']} rows in {compared['tables']} tables."
-    )
-    _close_step(name, "done", comment)
     return _answer(name, True, comment)
 
 
@@ -592,9 +605,9 @@ def complete(name):
         _open_step(name)
         if missing:
             raise CommandExecutionError(f"These steps are missing: {', '.join(missing)}")
+        comment = f"Site {run['failed']} is re-provisioned from {run['definitive']} and verified."
+        _close_step(name, "done", comment)
+        _close_run(run, "done", "done")
     except CommandExecutionError as error:
         return _stop(name, error)
-    comment = f"Site {run['failed']} is re-provisioned from {run['definitive']} and verified."
-    _close_step(name, "done", comment)
-    _close_run(run, "done", "done")
     return _answer(name, True, comment, {run["failed"]: "re-provisioned"})

@@ -95,7 +95,8 @@ def test_a_hanging_run_loses_its_lock_and_touches_nothing_more(matrix, stopped_r
     assert taken["run"] == status["run"]
     complete(matrix)
     journal = (lab.shared / "calls.jsonl").read_text().count("\n")
-    strike(lab, signal.SIGCONT)
+    # nsenter has stopped along with its child; woken up, it wakes the child.
+    hanging.send_signal(signal.SIGCONT)
     said = hanging.communicate(timeout=120)[0]
     assert hanging.returncode == 1
     assert "was taken away from this run" in said

@@ -1,6 +1,7 @@
 """The orchestration's steps on the master: roles, records, refusals, and what is said when a step fails."""
 
 import copy
+import itertools
 import time
 from types import SimpleNamespace
 from unittest.mock import Mock, call, create_autospec
@@ -849,10 +850,31 @@ class TestStopped:
 
     @pytest.mark.parametrize("act", [step, ACTS["verified"], ACTS["complete"]])
     def test_in_test_mode_nobody_asks_for_lock_or_wish(self, functions, act):
+        functions["runlock.keep"].reset_mock()
         set_test(True)
         act()
         functions["runlock.keep"].assert_not_called()
         functions["runrecord.asked_to_stop"].assert_not_called()
+
+
+def lose_lock(functions, looks):
+    """The lock is there for so many looks at it, and then no more."""
+    functions["runlock.keep"].side_effect = itertools.chain(
+        itertools.repeat(True, looks), itertools.repeat(CommandExecutionError("was taken away from this run")))
+
+
+@pytest.mark.usefixtures("begun")
+@pytest.mark.parametrize("act, looks, saves", [
+    (step, 1, 0), (step, 2, 1), (ACTS["verified"], 2, 1), (ACTS["complete"], 2, 1), (ACTS["complete"], 3, 1)])
+def test_without_its_lock_a_run_writes_into_no_record(functions, act, looks, saves):
+    before = functions["runrecord.save"].call_count
+    lose_lock(functions, looks)
+    ret = act()
+    assert ret["result"] is False
+    assert "was taken away from this run" in ret["comment"] and "goes on there" in ret["comment"]
+    assert functions["runrecord.save"].call_count - before == saves
+    functions["runlock.release"].assert_not_called()
+    functions["fleet.ask"].assert_not_called()
 
 
 @pytest.mark.usefixtures("begun")
@@ -982,14 +1004,16 @@ class TestLongJobs:
         functions["fleet.ask"].assert_called_once_with(
             ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
 
-    def test_a_lock_that_is_lost_meanwhile_ends_the_polling_and_touches_nothing(self, answers, functions, minions):
+    @pytest.mark.parametrize("looks", [2, 3], ids=["before it is polled", "while it is polled"])
+    def test_a_lock_that_is_lost_meanwhile_ends_the_polling_and_touches_nothing(
+            self, answers, functions, minions, looks):
         answers += [{"state": "running", "seconds": 3, "log": ""}] * 100
-        functions["runlock.keep"].side_effect = [True, True, CommandExecutionError("was taken away from this run")]
+        lose_lock(functions, looks)
         ret = step(takes_donor=True)
         assert ret["result"] is False and "goes on there" in ret["comment"]
         record = saved()
         assert (record["state"], record["donor_state"]) == ("running", "taken")
-        assert record["steps"]["01 policy"]["state"] == "running"
+        assert record["steps"]["01 policy"]["state"] == "running" and "progress" not in record["steps"]["01 policy"]
         assert len(minions.calls) == 1
         functions["fleet.ask"].assert_not_called()
         functions["runlock.release"].assert_not_called()
@@ -1053,7 +1077,7 @@ class TestSilentNodes:
 
     def test_a_lock_that_is_lost_meanwhile_ends_the_waiting_and_touches_nothing(self, node, minions, functions):
         node += [None] * 100
-        functions["runlock.keep"].side_effect = [True, True, CommandExecutionError("was taken away from this run")]
+        lose_lock(functions, 2)
         assert "was taken away from this run" in step(nodes="failed site")["comment"]
         assert saved()["state"] == "running" and len(minions.calls) == 1
 
