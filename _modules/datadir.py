@@ -464,9 +464,10 @@ def _find(place):
 
 def contents():
     """
-    Return what each data location holds now: ``{name: {"path", "entries", "bytes", "free"}}``.
+    Return what each data location holds now: ``{name: {"path", "entries", "bytes", "free", "device"}}``.
 
-    ``free`` is what its file system has left for root, in bytes, as ``bytes`` is.
+    ``free`` is what its file system has left for root, in bytes, as ``bytes`` is; ``device`` is that file system's
+    number on this host: locations with the same one share what is free.
 
     CLI Example:
 
@@ -485,6 +486,7 @@ def _measure(place):
         "entries": len(sizes),
         "bytes": sum(map(int, sizes)),
         "free": disk.f_bfree * disk.f_frsize,
+        "device": os.stat(place["path"]).st_dev,
     }
 
 
@@ -541,8 +543,10 @@ def empty(site, donor, run):
             raise CommandExecutionError(
                 f"{place['path']} still holds {after['entries']} entries after the deletion"
             )
-        directories[name]["free"] = after["free"]
         removed[name] = {key: before[key] for key in ("path", "entries", "bytes")}
+    for name, place in places.items():
+        # Only now: what was deleted in one location has left room for the others of its file system.
+        directories[name].update({key: value for key, value in _measure(place).items() if key in ("free", "device")})
     _save(RECORD, {**record, "state": "emptied"})
     return removed
 
@@ -644,13 +648,20 @@ def _pairs(host, site, run):
             raise CommandExecutionError(f"{name} is {place['path']} here and {there[name]['path']} on {host}")
         if not PATH.fullmatch(there[name]["path"]):
             raise CommandExecutionError(f"{there[name]['path']!r} on {host} is not a plain absolute path")
-        needed = _measure(place)["bytes"]
-        if needed > there[name]["free"]:
-            raise CommandExecutionError(
-                f"{place['path']} has {needed} bytes, {host} has room for {there[name]['free']}"
-            )
+    _guard_room(host, {name: _measure(place)["bytes"] for name, place in places.items()}, there)
     pairs = [(place, f"{node['user']}@{host}:{there[name]['path']}/") for name, place in places.items()]
     return node, pairs, record
+
+
+def _guard_room(host, needed, there):
+    """Raise unless every file system of the target has room for all the locations that lie on it."""
+    for device in {place["device"] for place in there.values()}:
+        together = [name for name in needed if there[name]["device"] == device]
+        size, room = sum(needed[name] for name in together), there[together[0]]["free"]
+        if size > room:
+            raise CommandExecutionError(
+                f"{' and '.join(together)} have {size} bytes here, {host} has room for {room} in "
+                f"{' and '.join(there[name]['path'] for name in together)}")
 
 
 def _target_record(node, host):

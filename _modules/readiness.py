@@ -476,11 +476,7 @@ def _judge_locations(minion, own, donor, source):
                  for name in sorted(set(own) - set(source))]
     together = {}
     for name in sorted(set(own) & set(source)):
-        short = _short(minion, [name], own, source)
-        findings += short
-        if not short:
-            together.setdefault(own[name]["free"], []).append(name)
-    # Equally much left on several means, as good as surely, one file system, whose room is there only once.
+        together.setdefault(own[name]["device"], []).append(name)
     for names in together.values():
         findings += _short(minion, names, own, source)
     return findings
@@ -488,6 +484,7 @@ def _judge_locations(minion, own, donor, source):
 
 def _short(minion, names, own, source):
     needed = sum(source[name]["bytes"] for name in names)
+    # One file system's room is there only once.
     room = own[names[0]]["free"] + sum(own[name]["bytes"] for name in names)
     if needed <= room:
         return []

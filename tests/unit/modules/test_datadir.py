@@ -386,7 +386,8 @@ def test_bad_names(site, donor):
 def donor(facts, tmp_path, functions):
     """This host is west3, and east1 has been emptied for it."""
     record = {"state": "emptied", "run": "r-1", "site": "east", "donor": "west3", "host": "east1",
-              "directories": {"datadir": {"path": "/data on east", "files": [], "free": 10**12}}}  # fmt: skip
+              "directories": {
+                  "datadir": {"path": "/data on east", "files": [], "free": 10**12, "device": 1}}}  # fmt: skip
     facts["node"].update(site="west", service="west", host="west3", minion="w3.example")
     facts["ls"] = {"service": "west", "datasources": {"west3": {"role": "slave", "state": "SHUNNED"}}}
     # ``left``: what each look for differences finds; the last one is found for ever.
@@ -492,7 +493,8 @@ def test_sync_of_logs_takes_their_own_files_only(donor, tmp_path):
     logs = tmp_path / "logs"
     logs.mkdir()
     donor["settings"]["explicit"]["log_bin"] = str(logs / "mysql-bin")
-    donor["record"]["directories"]["log_bin_basename"] = {"path": str(logs), "files": BINLOGS, "free": 10**9}
+    donor["record"]["directories"]["log_bin_basename"] = {"path": str(logs), "files": BINLOGS, "free": 10**9,
+                                                             "device": 2}
     donor["left"] = ["<f a\n", "", "<f b\n", ""]
     donor["job"] = "absent"
     datadir.sync("east1", "east", "r-1")
@@ -500,6 +502,19 @@ def test_sync_of_logs_takes_their_own_files_only(donor, tmp_path):
     assert [word for word in argv if "clude" in word] == [f"--include=/{name}" for name in BINLOGS] + [
         "--exclude=*"
     ]
+
+
+@pytest.mark.parametrize("room, logs_on, logs_room, enough", [
+    (7, 1, 7, True), (6, 1, 6, False), (6, 2, 6, True), (4, 2, 3, True), (3, 2, 3, False), (4, 2, 2, False)])
+def test_locations_on_one_file_system_share_its_room(room, logs_on, logs_room, enough):
+    there = {"datadir": {"path": "/data", "free": room, "device": 1},
+             "log_bin_basename": {"path": "/logs", "free": logs_room, "device": logs_on}}
+    needed = {"datadir": 4, "log_bin_basename": 3}
+    if enough:
+        datadir._guard_room("east1", needed, there)
+    else:
+        with pytest.raises(CommandExecutionError, match="have . bytes here, east1 has room for . in /"):
+            datadir._guard_room("east1", needed, there)
 
 
 def test_sync_proves_the_copy(donor):
@@ -538,7 +553,7 @@ UNFIT = {
     "strange path": (["record", "directories", "datadir", "path"], "/x;reboot", "plain absolute"),
     "other locations": (
         ["record", "directories", "innodb_undo_directory"],
-        {"path": "/undo"},
+        {"path": "/undo", "free": 10**12, "device": 1},
         "locations differ",
     ),
 }

@@ -74,7 +74,7 @@ def host(tmp_path):
 
 @pytest.fixture
 def functions(host, topology):
-    places = {"datadir": {"path": "/var/lib/mysql", "entries": 3, "bytes": 10, "free": 100}}
+    places = {"datadir": {"path": "/var/lib/mysql", "entries": 3, "bytes": 10, "free": 100, "device": 1}}
     return {
         "cmd.run_all": create_autospec(cmdmod.run_all, side_effect=host.run_all),
         "topology.get": create_autospec(topology_module.get, return_value=topology),
@@ -108,7 +108,7 @@ class TestFacts:
         assert found == {
             "extension": readiness.extension(),
             "server": MARIADB,
-            "contents": {"datadir": {"path": "/var/lib/mysql", "entries": 3, "bytes": 10, "free": 100}},
+            "contents": {"datadir": {"path": "/var/lib/mysql", "entries": 3, "bytes": 10, "free": 100, "device": 1}},
             "sudo": {"rsync": True, "words": None},
             "jobs": [],
             "writers": [],
@@ -349,8 +349,9 @@ class Case:
                 "extension": {"version": "0.1.0", "digest": "d"},
                 "server": dict(MARIADB),
                 "contents": {
-                    "datadir": {"path": "/data", "entries": 9, "bytes": 40 * GIB, "free": 60 * GIB},
-                    "log_bin_basename": {"path": "/logs", "entries": 2, "bytes": 5 * GIB, "free": 20 * GIB},
+                    "datadir": {"path": "/data", "entries": 9, "bytes": 40 * GIB, "free": 60 * GIB, "device": 1},
+                    "log_bin_basename": {
+                        "path": "/logs", "entries": 2, "bytes": 5 * GIB, "free": 20 * GIB, "device": 2},
                 },
                 "sudo": {"rsync": True, "words": None},
                 "jobs": [],
@@ -511,7 +512,7 @@ class TestJudge:
     def test_locations_on_one_file_system_share_its_room(self, case):
         for minion in ("m-east1", "m-east2"):
             for place in case.facts[minion]["contents"].values():
-                place["free"] = 20 * GIB
+                place.update(free=20 * GIB, device=1)
         needed = case.facts["west3"]["contents"]
         needed["datadir"]["bytes"], needed["log_bin_basename"]["bytes"] = 50 * GIB, 15 * GIB
         assert case.found() == [], "just enough for both"
@@ -519,8 +520,8 @@ class TestJudge:
         what = ("the donor's data need 74.00 GiB in /data (datadir) and /logs (log_bin_basename), "
                 "there is room for 65.00 GiB")  # fmt: skip
         assert case.found() == [("error", "m-east1", what), ("error", "m-east2", what)]
-        case.facts["m-east2"]["contents"]["datadir"]["free"] += 1
-        assert case.found() == [("error", "m-east1", what)], "two file systems"
+        case.facts["m-east2"]["contents"]["datadir"]["device"] = 3
+        assert case.found() == [("error", "m-east1", what)], "two file systems, with equally much left"
 
     def test_what_has_no_room_alone_is_told_once(self, case):
         for place in case.facts["m-east2"]["contents"].values():
