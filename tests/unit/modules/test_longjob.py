@@ -173,6 +173,8 @@ def test_status(systemd, shown, state, rc):
     systemd(shown)
     now = longjob.status("a")
     assert (now["state"], now["rc"]) == (state, rc)
+    # A minion reports a dict whose ``result`` or ``success`` is false as a call that failed.
+    assert not {"result", "success"} & set(now)
 
 
 def test_status_tells_duration_and_age(systemd, clock):
