@@ -159,7 +159,7 @@ def checksums(buckets):
         rows = _query(
             f"SELECT {_bucket(table, number)} AS b, COUNT(*) AS n, "
             f"{total}(CAST(CONV({_row_hash(table)}, 16, 10) AS UNSIGNED)) AS c "
-            f"FROM {_quoted(table['schema'])}.{_quoted(table['table'])} GROUP BY b")
+            f"FROM {_quoted(table['schema'])}.{_quoted(table['table'])} GROUP BY 1")
         found[name] = {row["b"]: [int(row["n"]), row["c"]] for row in rows}
     return found
 
@@ -191,6 +191,6 @@ def rows(wanted):
         answer = _query(
             f"SELECT HEX({_key_text(table)}) AS k, {value} AS h "
             f"FROM {_quoted(table['schema'])}.{_quoted(table['table'])} "
-            f"WHERE {_bucket(table, which['buckets'])} IN ({only})" + ("" if table["key"] else " GROUP BY k"))
+            f"WHERE {_bucket(table, which['buckets'])} IN ({only})" + ("" if table["key"] else " GROUP BY 1"))
         found[name] = {bytes.fromhex(row["k"]).decode(errors="replace"): row["h"] for row in answer}
     return found
