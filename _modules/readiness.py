@@ -20,8 +20,9 @@ __virtualname__ = "readiness"
 # That of setup.cfg, which is not there where Salt syncs the modules to.
 VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
-OWN = ("cctrl", "datacontent", "datadir", "donor", "fleet", "longjob", "mysqld", "preflight", "readiness", "resume",
-       "runlock", "runrecord", "survey", "tablecompare", "tabledata", "topology", "tprovision", "trepctl", "verify")
+OWN = ("applied", "attempt", "cctrl", "datacontent", "datadir", "donor", "fleet", "longjob", "mysqld", "preflight",
+       "readiness", "resume", "runlock", "runrecord", "runwords", "survey", "tablecompare", "tabledata", "topology",
+       "tprovision", "trepctl", "verify")
 OWN_STATES = ("cctrl", "datadir", "donor", "mysqld", "reprovision", "tprovision", "trepctl")
 
 SERVER = ("version", "version_comment", "lower_case_table_names", "character_set_server", "collation_server",

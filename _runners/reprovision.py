@@ -11,7 +11,6 @@ import time
 
 import salt.runner
 import salt.utils.event
-import salt.utils.json
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "reprovision"
@@ -44,9 +43,8 @@ def _tungsten():
 def _command(site, tungsten):
     standing = (tungsten or {}).get("reprovision") or {}
     if standing.get("failed") == site:
-        return "salt-run state.orch orch.reprovision"
-    order = salt.utils.json.dumps({"reprovision": {"failed": site, "definitive": "THE GOOD SITE"}})
-    return f"salt-run state.orch orch.reprovision pillar='{order}'"
+        return _exec("runwords.command")
+    return _exec("runwords.command", {"failed": site, "definitive": "THE GOOD SITE"})
 
 
 def drift(site, reporter=None):
@@ -271,13 +269,8 @@ def _status(site):
         "next": {
             "running": f"salt-run reprovision.watch {site}",
             "done": "nothing to do",
-        }.get(state, f"run it again, it goes on from there: {_again(found)}"),
+        }.get(state, f"run it again, it goes on from there: {_exec('runwords.again', found)}"),
     }
-
-
-def _again(found):
-    order = {key: found[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
-    return f"salt-run state.orch orch.reprovision pillar='{salt.utils.json.dumps({'reprovision': order})}'"
 
 
 def list_(site=None):

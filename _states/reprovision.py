@@ -11,12 +11,10 @@ import os
 import time
 
 import salt.utils.event
-import salt.utils.json
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "reprovision"
 
-COMMAND = "salt-run state.orch orch.reprovision pillar='{order}'"
 RETURN_DONOR = "orch.node.donor_given_back"
 POLL_SECONDS = 3
 # What a step is applied to: a role, found for this run.
@@ -90,8 +88,8 @@ def preflight(name):
         order = topology["reprovision"]
         failed = order["failed"]
         previous = __salt__["runrecord.latest"](failed)
-        _refuse_repetition(failed, previous, order)
-        _refuse_half_built(order["definitive"])
+        __salt__["attempt.refuse_repetition"](failed, previous, order)
+        __salt__["attempt.refuse_half_built"](order["definitive"])
         run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
         before = {} if __opts__["test"] else __salt__["runlock.acquire"](failed, order["definitive"], run_id)
         if not __opts__["test"]:
@@ -99,7 +97,7 @@ def preflight(name):
             __salt__["runrecord.forget_stop"](failed)
         # Read again: it may have been written until the lock was free.
         previous = __salt__["runrecord.latest"](failed)
-        _refuse_repetition(failed, previous, order)
+        __salt__["attempt.refuse_repetition"](failed, previous, order)
         found = __salt__["survey.take"](topology, previous)
         errors = [finding for finding in found["findings"] if finding["level"] == "error"]
         if errors:
@@ -109,11 +107,15 @@ def preflight(name):
         if not __opts__["test"]:
             __salt__["runlock.release"]()
         return _answer(name, False, f"{error}\nNothing was changed.")
-    run = _resumed(previous, before) if found["resumes"] else _new(run_id, order, found, topology)
+    if found["resumes"]:
+        run = __salt__["attempt.go_on"](previous, before)
+    else:
+        steps = [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"]
+        run = __salt__["attempt.begin"](run_id, order, found, topology, steps)
     # These may be another time other ones; they decide nothing about what is done.
     run.update({key: order[key] for key in ("donor_lease", "patience")}, findings=found["findings"])
     __context__["reprovision"] = {"run": run, "topology": topology}
-    plan = _plan_in_words(run, previous, found)
+    plan = __salt__["runwords.plan"](run, previous, found)
     if __opts__["test"]:
         return _answer(name, None, plan)
     _open_step(name, begun)
@@ -121,91 +123,6 @@ def preflight(name):
     __salt__["runlock.sign"](run["run"])
     _close_step(name, "done", plan)
     return _answer(name, True, f"{plan} Run {run['run']}.")
-
-
-def _refuse_repetition(failed, previous, order):
-    if not previous or previous["state"] != "done" or order["insist"]:
-        return
-    reported = __salt__["runrecord.reported"](failed)
-    if reported and reported["reported"] > previous["finished"]:
-        return
-    raise CommandExecutionError(
-        f"There is nothing to repair: site {failed} was re-provisioned and verified at {previous['finished']} (run "
-        f"{previous['run']}), and no drift has been reported against it since. If you know better, insist: "
-        + _command({"failed": failed, "definitive": order["definitive"], "insist": True})
-    )
-
-
-def _refuse_half_built(definitive):
-    """What another run has left unfinished is no source to copy from."""
-    last = __salt__["runrecord.latest"](definitive)
-    if last and last["state"] != "done":
-        raise CommandExecutionError(
-            f"Site {definitive} cannot be the definitive one: its own re-provisioning (run {last['run']}) has not been "
-            f"completed. Complete it first, or name another site"
-        )
-
-
-def _command(order):
-    return COMMAND.format(order=salt.utils.json.dumps({"reprovision": order}))
-
-
-def _new(run_id, order, found, topology):
-    return {
-        "run": run_id,
-        "state": "running",
-        "failed": order["failed"],
-        "definitive": order["definitive"],
-        "primary": found["primaries"][order["failed"]],
-        "donor": found["donor"],
-        "primaries": found["primaries"],
-        **{key: order[key] for key in ("method", "replica_method")},
-        "nodes": {site: settings["nodes"] for site, settings in topology["sites"].items()},
-        "started": __salt__["runrecord.now"](),
-        "plan": [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"],
-        "attempts": [_attempt()],
-        "kept": [],
-        "donor_state": "in its site",
-        "copied": False,
-        "steps": {},
-    }
-
-
-def _attempt():
-    return {"started": __salt__["runrecord.now"](), "pid": os.getpid(),
-            "who": os.environ.get("SUDO_USER") or __opts__.get("user")}
-
-
-def _resumed(run, before):
-    """The earlier run's record with a new attempt; why the one before has ended is on record, or found out here."""
-    last = run["attempts"][-1]
-    if "ended" not in last:
-        holder = before.get("pid", last["pid"])
-        last.update(ended="unknown", how=f"its process {holder} has died; its lock was found free and taken over")
-    for step_record in run["steps"].values():
-        if step_record["state"] == "running":
-            step_record["state"] = "interrupted"
-            step_record.pop("clock", None)
-    run["attempts"].append(_attempt())
-    run["kept"] = __salt__["resume.done"](run)
-    run.pop("finished", None)
-    run["state"] = "running"
-    return run
-
-
-def _plan_in_words(run, previous, found):
-    plan = (
-        f"Site {run['failed']} ({', '.join(run['nodes'][run['failed']])}; primary {run['primary']}) will be rebuilt "
-        f"from {run['definitive']}, by a copy of {run['donor']}. Transactions that only {run['failed']} has will be "
-        "lost."
-    )
-    if found["resumes"]:
-        last = run["kept"][-1] if run["kept"] else "none"
-        plan += f" Attempt {len(run['attempts'])} goes on after the last step done, {last!r}."
-    elif previous and previous["state"] != "done":
-        plan += f" From the beginning: {found['why']}."
-    warnings = __salt__["readiness.text"]([item for item in found["findings"] if item["level"] != "error"])
-    return "\n  ".join([plan, *warnings])
 
 
 # --- the record around each step
@@ -283,7 +200,7 @@ def _stop(name, error, gives_back=False):
         _close_run(run, state, f"{state} at step {name!r}")
     except LostLock as lost:
         return _answer(name, False, f"{lost}\nWhat this step had begun on the nodes goes on there.")
-    return _answer(name, False, f"{error}\n{_how_to_go_on(run, name)}")
+    return _answer(name, False, f"{error}\n{__salt__['runwords.how_to_go_on'](run, name)}")
 
 
 def _return_donor(run):
@@ -299,31 +216,6 @@ def _return_donor(run):
         return
     run.update(donor_state="returned", donor_trouble=None)
     _save(run)
-
-
-def _how_to_go_on(run, failed_step):
-    done = [step for step in run["plan"] if run["steps"].get(step, {}).get("state") == "done"]
-    lines = [f"The run stopped at step {failed_step!r}; done are {len(done)} of {len(run['plan'])} steps."]
-    if len(done) > 1:
-        lines.append(
-            f"Site {run['failed']} stays in MAINTENANCE with its routers offline, unless step 19 has been reached: "
-            "nobody is served half-built data."
-        )
-    if run["donor_state"] == "taken":
-        lines.append(
-            f"The donor {run['donor']} is out of service, and could not be given back"
-            + (f" ({run['donor_trouble']})" if run.get("donor_trouble") else "")
-            + f". A timer on it does so once its lease of {run['donor_lease']} s has run out and no copy runs; by "
-            f"hand: start mysqld on it, then cctrl> datasource {run['donor']} recover"
-        )
-    elif run["donor_state"] == "returned":
-        lines.append(f"The donor {run['donor']} is back in its site.")
-    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
-    lines.append(
-        "When the cause is removed, run it again: it looks at what has been done and goes on from there. "
-        f"{_command(order)}"
-    )
-    return "\n".join(lines)
 
 
 # --- a step
@@ -439,7 +331,7 @@ def _until_done(name, minions, sls, run, timeout):
             _poll(name, run, applied["jobs"])
             begun = True
             continue
-        silent = applied["silent"] - told_again
+        silent = set(applied["silent"]) - told_again
         if not silent or applied["failed"] or not _back(run, silent):
             return applied
         told_again |= silent
@@ -448,42 +340,11 @@ def _until_done(name, minions, sls, run, timeout):
 def _apply(name, minions, sls, run, timeout, begun):
     shown = {key: run[key] for key in (
         "run", "failed", "definitive", "primary", "donor", "method", "replica_method", "donor_lease")}
-    applied = __states__["salt.state"](
+    returned = __states__["salt.state"](
         name, tgt=minions, tgt_type="list", sls=sls, pillar={"reprovision_run": {**shown, "begun": begun}},
         expect_minions=True, queue=True, timeout=timeout,
     )
-    returned = applied["changes"].get("ret", {})
-    # salt.state leaves out whoever succeeded without a change and only names it at the end of its comment.
-    unchanged = applied["comment"].partition(" No changes made to ")[2].removesuffix(".").split(", ")
-    comments, changes, jobs, silent, failed = [], {}, {}, set(), set()
-    for minion in minions:
-        states = returned.get(minion)
-        if minion not in returned and minion in unchanged:
-            comments.append(f"{minion}: nothing to change")
-            continue
-        if minion not in returned and returned and applied["result"] is False:
-            # Beside a failure not even that; the silent ones are among the returned.
-            continue
-        if not isinstance(states, dict):
-            comments.append(f"{minion}: {states or f'gave no answer (salt {minion} test.ping)'}")
-            silent.add(minion)
-            continue
-        for state in sorted(states.values(), key=lambda item: item.get("__run_num__", 0)):
-            changed = dict(state.get("changes") or {})
-            job = changed.pop("still running", None)
-            comments.append(f"{minion}: {state['comment'].removeprefix(f'{minion}: ')}")
-            if changed:
-                changes.setdefault(minion, {})[state.get("__id__", state.get("name"))] = changed
-            if job:
-                jobs[minion] = job
-            elif state["result"] is False:
-                failed.add(minion)
-    if applied["result"] is False and not comments:
-        comments = [applied["comment"]]
-        failed.add("salt")
-    result = False if failed or silent or jobs else applied["result"]
-    return {"result": result, "comments": comments, "changes": changes, "jobs": jobs, "silent": silent,
-            "failed": failed}
+    return __salt__["applied.read"](minions, returned)
 
 
 def _back(run, minions):

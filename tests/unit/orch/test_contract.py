@@ -323,6 +323,7 @@ class TestNodeFiles:
         told = create_autospec(salt.states.saltmod.state, return_value={
             "name": "x", "result": True, "changes": {}, "comment": "States ran successfully. No changes made to m1."})
         monkeypatch.setattr(module, "__states__", {"salt.state": told}, raising=False)
+        monkeypatch.setattr(module, "__salt__", {"applied.read": load("_modules", "applied").read}, raising=False)
         module._apply("x", ["m1"], "orch.node.x", {**RUN, "nodes": {}, "plan": []}, 15, begun)
         assert told.call_args.kwargs["pillar"] == {"reprovision_run": {**RUN, "begun": begun}}
         assert told.call_args.kwargs["pillar"]["reprovision_run"]["begun"] is begun

@@ -20,6 +20,7 @@ reprovision = load("_runners", "reprovision")
 topology = load("_modules", "topology")
 runrecord = load("_modules", "runrecord")
 runlock = load("_modules", "runlock")
+runwords = load("_modules", "runwords")
 fleet = load("_modules", "fleet")
 survey = load("_modules", "survey")
 
@@ -68,6 +69,7 @@ def functions():
         for module, names in (
             (runrecord, "now save load latest every sites ask_to_stop asked_to_stop report reported"),
             (runlock, "running claim_start take_away"),
+            (runwords, "command again"),
             (topology, "validate merge"),
         )
         for name in names.split()

@@ -13,6 +13,8 @@ from salt.exceptions import CommandExecutionError
 from tests.support.loader import load
 
 reprovision = load("_states", "reprovision")
+applied = load("_modules", "applied")
+attempt = load("_modules", "attempt")
 topology = load("_modules", "topology")
 fleet = load("_modules", "fleet")
 datadir = load("_modules", "datadir")
@@ -23,6 +25,7 @@ runlock = load("_modules", "runlock")
 survey = load("_modules", "survey")
 verify = load("_modules", "verify")
 runrecord = load("_modules", "runrecord")
+runwords = load("_modules", "runwords")
 
 TUNGSTEN = {
     "sites": {
@@ -108,6 +111,16 @@ def minions():
 @pytest.fixture
 def functions():
     return {
+        "applied.read": create_autospec(applied.read, side_effect=applied.read),
+        "attempt.refuse_repetition": create_autospec(
+            attempt.refuse_repetition, side_effect=attempt.refuse_repetition),
+        "attempt.refuse_half_built": create_autospec(
+            attempt.refuse_half_built, side_effect=attempt.refuse_half_built),
+        "attempt.begin": create_autospec(attempt.begin, side_effect=attempt.begin),
+        "attempt.go_on": create_autospec(attempt.go_on, side_effect=attempt.go_on),
+        "runwords.command": create_autospec(runwords.command, side_effect=runwords.command),
+        "runwords.plan": create_autospec(runwords.plan, side_effect=runwords.plan),
+        "runwords.how_to_go_on": create_autospec(runwords.how_to_go_on, side_effect=runwords.how_to_go_on),
         "topology.merge": create_autospec(topology.merge, side_effect=topology.merge),
         "survey.take": create_autospec(survey.take, side_effect=lambda *_: copy.deepcopy(FOUND)),
         "readiness.text": readiness.text,
@@ -167,7 +180,9 @@ def configure_loader_modules(functions, minions, tmp_path, events):
             "__context__": {},
             "__pillar__": {"tungsten": copy.deepcopy(TUNGSTEN)},
         },
+        attempt: {"__salt__": functions, "__opts__": opts},
         runrecord: {"__opts__": opts},
+        runwords: {"__salt__": functions},
     }
 
 

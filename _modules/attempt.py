@@ -1,0 +1,156 @@
+"""
+What the master's records say to another attempt at a site, and what the record of a run is made of.
+
+Nothing is written here: what ``begin`` and ``go_on`` return is kept by ``runrecord`` once the run has its lock. Whether
+a run goes on with an earlier one is decided by ``resume``.
+"""
+
+import os
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "attempt"
+
+
+def __virtual__():
+    if __opts__.get("__role") != "master":
+        return False, "attempt goes by the master's records; this is a minion"
+    return __virtualname__
+
+
+def refuse_repetition(failed, previous, order):
+    """
+    Refuse a run for a site that was re-provisioned and verified, unless drift was reported since or somebody insists.
+
+    failed
+        The failed site.
+    previous
+        The record of its newest run, or None.
+    order
+        ``topology["reprovision"]`` as ``topology.merge`` returns it.
+
+    Returns None. Raises CommandExecutionError with the command that insists when there is nothing to repair.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd attempt.refuse_repetition east "$record" '{"definitive": "west", "insist": false}'
+    """
+    if not previous or previous["state"] != "done" or order["insist"]:
+        return
+    reported = __salt__["runrecord.reported"](failed)
+    if reported and reported["reported"] > previous["finished"]:
+        return
+    raise CommandExecutionError(
+        f"There is nothing to repair: site {failed} was re-provisioned and verified at {previous['finished']} (run "
+        f"{previous['run']}), and no drift has been reported against it since. If you know better, insist: "
+        + __salt__["runwords.command"]({"failed": failed, "definitive": order["definitive"], "insist": True})
+    )
+
+
+def refuse_half_built(definitive):
+    """
+    Refuse a definitive site that another run has left unfinished: it is no source to copy from.
+
+    definitive
+        The definitive site.
+
+    Returns None. Raises CommandExecutionError when the newest run of that site is not done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd attempt.refuse_half_built west
+    """
+    last = __salt__["runrecord.latest"](definitive)
+    if last and last["state"] != "done":
+        raise CommandExecutionError(
+            f"Site {definitive} cannot be the definitive one: its own re-provisioning (run {last['run']}) has not been "
+            f"completed. Complete it first, or name another site"
+        )
+
+
+def begin(run, order, found, topology, plan):
+    """
+    Return the record of a run that begins now, with its first attempt, by this process.
+
+    run
+        The id of the run.
+    order
+        ``topology["reprovision"]``, whose ``failed``, ``definitive``, ``method`` and ``replica_method`` are kept.
+    found
+        As ``survey.take`` returns it, without an error among its findings.
+    topology
+        As ``topology.merge`` returns it.
+    plan
+        The names of the orchestration's steps, in their order.
+
+    Returns ``{"run", "state": "running", "failed", "definitive", "primary", "donor", "primaries": {site: host},
+    "method", "replica_method", "nodes": {site: {host: minion}}, "started", "plan", "attempts": [{"started", "pid",
+    "who"}], "kept": [], "donor_state": "in its site", "copied": False, "steps": {}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd attempt.begin 20261123T150102-7 "$order" "$found" "$topology" '["00 preflight"]'
+    """
+    return {
+        "run": run,
+        "state": "running",
+        "failed": order["failed"],
+        "definitive": order["definitive"],
+        "primary": found["primaries"][order["failed"]],
+        "donor": found["donor"],
+        "primaries": found["primaries"],
+        **{key: order[key] for key in ("method", "replica_method")},
+        "nodes": {site: settings["nodes"] for site, settings in topology["sites"].items()},
+        "started": __salt__["runrecord.now"](),
+        "plan": plan,
+        "attempts": [_this_one()],
+        "kept": [],
+        "donor_state": "in its site",
+        "copied": False,
+        "steps": {},
+    }
+
+
+def _this_one():
+    return {"started": __salt__["runrecord.now"](), "pid": os.getpid(),
+            "who": os.environ.get("SUDO_USER") or __opts__.get("user")}
+
+
+def go_on(run, before):
+    """
+    Put a new attempt, by this process, into an earlier run's record.
+
+    Why the attempt before has ended is on record, or found out here; steps it was at are ``interrupted``.
+
+    run
+        The earlier run's record; it is changed in place.
+    before
+        What the lock said when it was taken, as ``runlock.acquire`` returns it: its ``pid`` is the process that died.
+
+    Returns the record, with ``kept``: the steps done by earlier attempts.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd attempt.go_on "$record" '{"run": "20261123T150102-7", "pid": 7}'
+    """
+    last = run["attempts"][-1]
+    if "ended" not in last:
+        holder = before.get("pid", last["pid"])
+        last.update(ended="unknown", how=f"its process {holder} has died; its lock was found free and taken over")
+    for step_record in run["steps"].values():
+        if step_record["state"] == "running":
+            step_record["state"] = "interrupted"
+            step_record.pop("clock", None)
+    run["attempts"].append(_this_one())
+    run["kept"] = __salt__["resume.done"](run)
+    run.pop("finished", None)
+    run["state"] = "running"
+    return run

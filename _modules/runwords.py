@@ -1,0 +1,122 @@
+"""
+What is said to people about a run: what it will do, how it has left things, and the command to type. Pure.
+"""
+
+import salt.utils.json
+
+__virtualname__ = "runwords"
+
+COMMAND = "salt-run state.orch orch.reprovision"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def command(order=None):
+    """
+    Return the command that starts the orchestration.
+
+    order
+        What to put over the standing order in pillar: ``{"failed", "definitive", "donor", …}``. Nothing if not given.
+
+    Returns one line for a shell.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.command '{"failed": "east", "definitive": "west"}'
+    """
+    return f"{COMMAND} pillar='{salt.utils.json.dumps({'reprovision': order})}'" if order else COMMAND
+
+
+def again(run):
+    """
+    Return the command that goes on with a run.
+
+    run
+        Its record.
+
+    Returns one line for a shell.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.again "$record"
+    """
+    return command({key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")})
+
+
+def plan(run, previous, found):
+    """
+    Tell what a run will do, before it does it.
+
+    run
+        Its record, which may not be written yet.
+    previous
+        The record of the site's newest run before it, or None.
+    found
+        As ``survey.take`` returns it, for ``resumes``, ``why`` and ``findings``; those that are errors are left out.
+
+    Returns a text; each warning stands on a line of its own.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.plan "$record" None '{"resumes": false, "findings": []}'
+    """
+    text = (
+        f"Site {run['failed']} ({', '.join(run['nodes'][run['failed']])}; primary {run['primary']}) will be rebuilt "
+        f"from {run['definitive']}, by a copy of {run['donor']}. Transactions that only {run['failed']} has will be "
+        "lost."
+    )
+    if found["resumes"]:
+        last = run["kept"][-1] if run["kept"] else "none"
+        text += f" Attempt {len(run['attempts'])} goes on after the last step done, {last!r}."
+    elif previous and previous["state"] != "done":
+        text += f" From the beginning: {found['why']}."
+    warnings = __salt__["readiness.text"]([item for item in found["findings"] if item["level"] != "error"])
+    return "\n  ".join([text, *warnings])
+
+
+def how_to_go_on(run, failed_step):
+    """
+    Tell how a run that stopped has left things, and how to go on.
+
+    run
+        Its record, after the donor was given back, or could not be.
+    failed_step
+        The name of the step at which it stopped.
+
+    Returns a text of several lines, the last of which ends with the command.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.how_to_go_on "$record" '10 data copied'
+    """
+    done = [step for step in run["plan"] if run["steps"].get(step, {}).get("state") == "done"]
+    lines = [f"The run stopped at step {failed_step!r}; done are {len(done)} of {len(run['plan'])} steps."]
+    if len(done) > 1:
+        lines.append(
+            f"Site {run['failed']} stays in MAINTENANCE with its routers offline, unless step 19 has been reached: "
+            "nobody is served half-built data."
+        )
+    if run["donor_state"] == "taken":
+        lines.append(
+            f"The donor {run['donor']} is out of service, and could not be given back"
+            + (f" ({run['donor_trouble']})" if run.get("donor_trouble") else "")
+            + f". A timer on it does so once its lease of {run['donor_lease']} s has run out and no copy runs; by "
+            f"hand: start mysqld on it, then cctrl> datasource {run['donor']} recover"
+        )
+    elif run["donor_state"] == "returned":
+        lines.append(f"The donor {run['donor']} is back in its site.")
+    lines.append(
+        "When the cause is removed, run it again: it looks at what has been done and goes on from there. "
+        f"{again(run)}"
+    )
+    return "\n".join(lines)

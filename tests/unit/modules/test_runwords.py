@@ -1,0 +1,135 @@
+"""runwords: what people read before a run and after it has stopped, and what they are told to type."""
+
+import copy
+import json
+import shlex
+from unittest.mock import create_autospec
+
+import pytest
+
+from tests.support.loader import load
+
+runwords = load("_modules", "runwords")
+readiness = load("_modules", "readiness")
+
+STEPS = ["00 preflight", "05 shunned", "10 copied", "15 welcomed"]
+AGAIN = ("salt-run state.orch orch.reprovision "
+         'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3", "method": "rsync", '
+         '"replica_method": "xtrabackup"}}\'')
+WILL = ("Site east (east1, east2; primary east1) will be rebuilt from west, by a copy of west3. Transactions that only "
+        "east has will be lost.")
+
+
+@pytest.fixture
+def configure_loader_modules():
+    return {runwords: {"__salt__": {"readiness.text": create_autospec(readiness.text, side_effect=readiness.text)}}}
+
+
+def record(*done, **more):
+    return {
+        "run": "20260101T000000-7", "state": "failed", "failed": "east", "definitive": "west", "primary": "east1",
+        "donor": "west3", "method": "rsync", "replica_method": "xtrabackup", "donor_state": "in its site",
+        "donor_lease": 900, "nodes": {"east": {"east1": "m1", "east2": "m2"}, "west": {"west3": "m3"}}, "plan": STEPS,
+        "attempts": [{}], "kept": [], "steps": {name: {"state": "done"} for name in done}, **more,
+    }  # fmt: skip
+
+
+def finding(level, node="m1"):
+    return {"node": node, "level": level, "what": "the clock is off", "do": "Set it."}
+
+
+def test_it_may_run_anywhere():
+    assert runwords.__virtual__() == "runwords"
+
+
+class TestCommand:
+    @pytest.mark.parametrize("nothing", [(), (None,), ({},)])
+    def test_the_standing_order(self, nothing):
+        assert runwords.command(*nothing) == "salt-run state.orch orch.reprovision"
+
+    def test_an_order_of_its_own(self):
+        assert runwords.command({"failed": "east", "definitive": "west", "insist": True}) == (
+            "salt-run state.orch orch.reprovision "
+            'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "insist": true}}\'')
+
+    def test_it_goes_on_with_what_the_run_was_begun_with(self):
+        assert runwords.again(record()) == AGAIN
+
+    def test_a_shell_hands_salt_the_whole_order(self):
+        order = {"failed": "east", "definitive": "THE GOOD SITE", "donor": None}
+        *words, pillar = shlex.split(runwords.command(order))
+        assert words == ["salt-run", "state.orch", "orch.reprovision"]
+        name, _, value = pillar.partition("=")
+        assert name == "pillar" and json.loads(value) == {"reprovision": order}
+
+
+class TestPlan:
+    def found(self, *findings, resumes=False):
+        return {"resumes": resumes, "why": None if resumes else "the nodes are others", "findings": list(findings)}
+
+    @pytest.mark.parametrize("previous", [None, {}, {"state": "done"}], ids=["none", "empty", "done"])
+    def test_a_first_run(self, previous):
+        assert runwords.plan(record(), previous, self.found()) == WILL
+
+    @pytest.mark.parametrize("state", ["running", "failed", "aborted"])
+    def test_an_unfinished_run_that_is_not_gone_on_with(self, state):
+        plan = runwords.plan(record(), {"state": state}, self.found())
+        assert plan == f"{WILL} From the beginning: the nodes are others."
+
+    @pytest.mark.parametrize("kept, last", [([], "none"), (STEPS[:1], STEPS[0]), (STEPS[:3], STEPS[2])])
+    def test_a_run_that_goes_on(self, kept, last):
+        run = record(attempts=[{}, {}, {}], kept=kept)
+        assert runwords.plan(run, run, self.found(resumes=True)) == (
+            f"{WILL} Attempt 3 goes on after the last step done, '{last}'.")
+
+    def test_each_warning_stands_on_its_own_line_and_errors_are_not_among_them(self):
+        findings = [finding("warning"), finding("error", "m2"), finding("warning", "m3")]
+        assert runwords.plan(record(), None, self.found(*findings)).split("\n") == [
+            WILL, "  WARNING m1: the clock is off - Set it.", "  WARNING m3: the clock is off - Set it."]
+
+    def test_it_changes_nothing(self):
+        given = [record(), {"state": "failed"}, self.found(finding("error"))]
+        before = copy.deepcopy(given)
+        runwords.plan(*given)
+        assert given == before
+
+
+class TestHowToGoOn:
+    LAST = f"When the cause is removed, run it again: it looks at what has been done and goes on from there. {AGAIN}"
+    SERVED = ("Site east stays in MAINTENANCE with its routers offline, unless step 19 has been reached: "
+              "nobody is served half-built data.")
+    TIMER = ("A timer on it does so once its lease of 900 s has run out and no copy runs; by hand: start mysqld on it, "
+             "then cctrl> datasource west3 recover")
+
+    def lines(self, run):
+        return runwords.how_to_go_on(run, "05 shunned").split("\n")
+
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_before_the_first_change(self, count):
+        assert self.lines(record(*STEPS[:count])) == [
+            f"The run stopped at step '05 shunned'; done are {count} of 4 steps.", self.LAST]
+
+    @pytest.mark.parametrize("count", [2, 4])
+    def test_after_it_nobody_is_served(self, count):
+        assert self.lines(record(*STEPS[:count])) == [
+            f"The run stopped at step '05 shunned'; done are {count} of 4 steps.", self.SERVED, self.LAST]
+
+    @pytest.mark.parametrize("state", ["failed", "running", "interrupted"])
+    def test_only_what_is_done_in_the_end_and_in_the_plan_counts(self, state):
+        run = record(STEPS[0], "of another plan")
+        run["steps"][STEPS[1]] = {"state": state, "done_in": 1}
+        assert self.lines(run)[0] == "The run stopped at step '05 shunned'; done are 1 of 4 steps."
+
+    @pytest.mark.parametrize("trouble, told", [
+        ({}, ""), ({"donor_trouble": None}, ""), ({"donor_trouble": "ValueError: gone"}, " (ValueError: gone)")])
+    def test_a_donor_that_is_still_out(self, trouble, told):
+        assert self.lines(record(donor_state="taken", **trouble))[1:] == [
+            f"The donor west3 is out of service, and could not be given back{told}. {self.TIMER}", self.LAST]
+
+    def test_a_donor_that_is_back(self):
+        run = record(donor_state="returned", donor_trouble="of the first time")
+        assert self.lines(run)[1:] == ["The donor west3 is back in its site.", self.LAST]
+
+    def test_the_site_comes_before_the_donor(self):
+        words = self.lines(record(*STEPS[:2], donor_state="returned"))
+        assert words[1:] == [self.SERVED, "The donor west3 is back in its site.", self.LAST]
