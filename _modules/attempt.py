@@ -11,6 +11,9 @@ from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "attempt"
 
+# What of an order makes the run: all else is how patient it is.
+KEPT = ("failed", "definitive", "donor", "method", "replica_method")
+
 
 def __virtual__():
     if __opts__.get("__role") != "master":
@@ -42,10 +45,11 @@ def refuse_repetition(failed, previous, order):
     reported = __salt__["runrecord.reported"](failed)
     if reported and reported["reported"] > previous["finished"]:
         return
+    same = {key: order[key] for key in KEPT if order.get(key)}
     raise CommandExecutionError(
         f"There is nothing to repair: site {failed} was re-provisioned and verified at {previous['finished']} (run "
         f"{previous['run']}), and no drift has been reported against it since. If you know better, insist: "
-        + __salt__["runwords.command"]({"failed": failed, "definitive": order["definitive"], "insist": True})
+        + __salt__["runwords.command"]({**same, "insist": True})
     )
 
 

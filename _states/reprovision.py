@@ -7,11 +7,14 @@ that are looked at before each step, a record written before and after, long job
 that is given back when a step fails, and an error that says how things were left and how to go on.
 """
 
+import logging
 import os
 import time
 
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "reprovision"
 
@@ -48,6 +51,13 @@ def _answer(name, result, comment, changes=None):
     return {"name": name, "result": result, "changes": changes or {}, "comment": comment}
 
 
+def _as_told(error):
+    """What went wrong, in the words of who found it; of what nobody foresaw the kind as well."""
+    if isinstance(error, CommandExecutionError):
+        return error
+    return CommandExecutionError(f"{type(error).__name__}: {error}")
+
+
 def _minions(run, hosts):
     """Minion ids of Tungsten host names."""
     ids = {host: minion for nodes in run["nodes"].values() for host, minion in nodes.items()}
@@ -57,8 +67,11 @@ def _minions(run, hosts):
 def _fire(run, step, what, **data):
     """A progress event for whoever watches; that nobody can hear it must not stop a run."""
     tag = f"salt/reprovision/{run['failed']}/{run['run']}/{step}/{what}"
-    with salt.utils.event.get_event("master", opts=__opts__, listen=False) as bus:
-        bus.fire_event({"run": run["run"], "site": run["failed"], "step": step, **data}, tag)
+    try:
+        with salt.utils.event.get_event("master", opts=__opts__, listen=False) as bus:
+            bus.fire_event({"run": run["run"], "site": run["failed"], "step": step, **data}, tag)
+    except Exception as error:  # noqa: BLE001 - whatever the bus has, the record tells the same
+        log.warning("%s was not sent: %s", tag, error)
 
 
 # --- the first step
@@ -82,31 +95,34 @@ def preflight(name):
         00 preflight:
           reprovision.preflight: []
     """
-    begun = time.time()
     try:
-        topology = __salt__["topology.merge"](__pillar__.get("tungsten"), __pillar__.get("reprovision"))
-        order = topology["reprovision"]
-        failed = order["failed"]
-        previous = __salt__["runrecord.latest"](failed)
-        __salt__["attempt.refuse_repetition"](failed, previous, order)
-        __salt__["attempt.refuse_half_built"](order["definitive"])
-        run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
-        before = {} if __opts__["test"] else __salt__["runlock.acquire"](failed, order["definitive"], run_id)
-        if not __opts__["test"]:
-            # Whoever ordered this run wants it to go on; what is asked from now on is about this attempt.
-            __salt__["runrecord.forget_stop"](failed)
-        # Read again: it may have been written until the lock was free.
-        previous = __salt__["runrecord.latest"](failed)
-        __salt__["attempt.refuse_repetition"](failed, previous, order)
-        found = __salt__["survey.take"](topology, previous)
-        errors = [finding for finding in found["findings"] if finding["level"] == "error"]
-        if errors:
-            raise CommandExecutionError(
-                "The preflight found:\n  " + "\n  ".join(__salt__["readiness.text"](found["findings"])))
-    except CommandExecutionError as error:
+        return _preflight(name, time.time())
+    except Exception as error:  # noqa: BLE001 - the lock must not stay with a run that has ended
         if not __opts__["test"]:
             __salt__["runlock.release"]()
-        return _answer(name, False, f"{error}\nNothing was changed.")
+        __context__.pop("reprovision", None)
+        return _answer(name, False, f"{_as_told(error)}\nNothing was changed.")
+
+
+def _preflight(name, begun):
+    topology = __salt__["topology.merge"](__pillar__.get("tungsten"), __pillar__.get("reprovision"))
+    order = topology["reprovision"]
+    failed = order["failed"]
+    previous = __salt__["runrecord.latest"](failed)
+    __salt__["attempt.refuse_repetition"](failed, previous, order)
+    __salt__["attempt.refuse_half_built"](order["definitive"])
+    run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
+    before = {} if __opts__["test"] else __salt__["runlock.acquire"](failed, order["definitive"], run_id)
+    if not __opts__["test"]:
+        # Whoever ordered this run wants it to go on; what is asked from now on is about this attempt.
+        __salt__["runrecord.forget_stop"](failed)
+    # Read again: it may have been written until the lock was free.
+    previous = __salt__["runrecord.latest"](failed)
+    __salt__["attempt.refuse_repetition"](failed, previous, order)
+    found = __salt__["survey.take"](topology, previous)
+    if any(finding["level"] == "error" for finding in found["findings"]):
+        raise CommandExecutionError(
+            "The preflight found:\n  " + "\n  ".join(__salt__["readiness.text"](found["findings"])))
     if found["resumes"]:
         run = __salt__["attempt.go_on"](previous, before)
     else:
@@ -200,6 +216,8 @@ def _stop(name, error, gives_back=False):
         _close_run(run, state, f"{state} at step {name!r}")
     except LostLock as lost:
         return _answer(name, False, f"{lost}\nWhat this step had begun on the nodes goes on there.")
+    except OSError as full:
+        error = f"{error}\nThe master cannot write its records, which tell less than this: {full}"
     return _answer(name, False, f"{error}\n{__salt__['runwords.how_to_go_on'](run, name)}")
 
 
@@ -291,8 +309,7 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
             run["donor_state"] = "returned"
         _close_step(name, "done", comment)
     except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
-        words = error if isinstance(error, CommandExecutionError) else f"{type(error).__name__}: {error}"
-        return _stop(name, error if error is words else CommandExecutionError(words), gives_donor_back)
+        return _stop(name, _as_told(error), gives_donor_back)
     return _answer(name, True, comment, changes)
 
 
@@ -407,14 +424,14 @@ def verified(name, timeout=300, until=None):
           reprovision.verified:
             - failhard: True
     """
-    if __opts__["test"]:
-        return _answer(name, None, "All services, a heartbeat in every direction and the data of all nodes would be "
-                                   "verified.")
     try:
         current = _current()
         run, topology = current["run"], current["topology"]
     except CommandExecutionError as error:
         return _answer(name, False, str(error))
+    if __opts__["test"]:
+        return _answer(name, None, "All services, a heartbeat in every direction and the data of all nodes would be "
+                                   "verified.")
     not_again = __salt__["resume.left_out"](name, until, False, run["kept"])
     if not_again:
         return _answer(name, True, f"Done in attempt {run['steps'][name]['done_in']}; {not_again}.")
@@ -434,8 +451,7 @@ def verified(name, timeout=300, until=None):
         )
         _close_step(name, "done", comment)
     except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
-        return _stop(name, error if isinstance(error, CommandExecutionError) else
-                     CommandExecutionError(f"{type(error).__name__}: {error}"))
+        return _stop(name, _as_told(error))
     return _answer(name, True, comment)
 
 
@@ -451,24 +467,24 @@ def complete(name):
           reprovision.complete:
             - failhard: True
     """
+    try:
+        run = _current()["run"]
+    except CommandExecutionError as error:
+        return _answer(name, False, str(error))
     if __opts__["test"]:
         return _answer(name, None, "The record would be closed. Nothing was changed: this was test=True.")
     try:
-        run = _current()["run"]
+        _go_on_or_stop(run)
+        _open_step(name)
         missing = [
             planned for planned in run["plan"]
             if planned != name and run["steps"].get(planned, {}).get("state") != "done"
         ]
-    except CommandExecutionError as error:
-        return _answer(name, False, str(error))
-    try:
-        _go_on_or_stop(run)
-        _open_step(name)
         if missing:
             raise CommandExecutionError(f"These steps are missing: {', '.join(missing)}")
         comment = f"Site {run['failed']} is re-provisioned from {run['definitive']} and verified."
         _close_step(name, "done", comment)
         _close_run(run, "done", "done")
-    except CommandExecutionError as error:
-        return _stop(name, error)
+    except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
+        return _stop(name, _as_told(error))
     return _answer(name, True, comment, {run["failed"]: "re-provisioned"})

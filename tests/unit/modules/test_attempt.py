@@ -78,7 +78,8 @@ class TestRefuseRepetition:
             "There is nothing to repair: site east was re-provisioned and verified at 2026-01-02T00:00:00Z (run "
             f"{RUN}), and no drift has been reported against it since. If you know better, insist: "
             "salt-run state.orch orch.reprovision "
-            'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "insist": true}}\'')
+            'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "method": "rsync", '
+            '"replica_method": "xtrabackup", "insist": true}}\'')
 
 
 class TestRefuseHalfBuilt:

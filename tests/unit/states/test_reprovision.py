@@ -334,6 +334,14 @@ class TestPreflight:
         functions["survey.take"].assert_not_called()
         functions["runrecord.save"].assert_not_called()
 
+    @pytest.mark.parametrize("name", ["survey.take", "runrecord.save", "runlock.sign"])
+    def test_whatever_goes_wrong_the_lock_is_given_back_and_no_step_follows(self, functions, minions, name):
+        functions[name].side_effect = OSError("no space left")
+        ret = reprovision.preflight("00 preflight")
+        assert ret["result"] is False and ret["comment"] == "OSError: no space left\nNothing was changed."
+        functions["runlock.release"].assert_called_once_with()
+        assert step()["result"] is False and minions.calls == []
+
 
 DONE = {
     "run": "7",
@@ -684,8 +692,9 @@ class TestStep:
 
     def test_a_record_that_cannot_be_written_stops_the_run_before_the_nodes(self, functions, minions):
         functions["runrecord.save"].side_effect = OSError("no space left")
-        with pytest.raises(OSError, match="no space"):
-            step()
+        ret = step()
+        assert ret["result"] is False and "cannot write its records" in ret["comment"]
+        assert "no space left" in ret["comment"] and "run it again" in ret["comment"]
         assert minions.calls == []
 
 
@@ -1153,6 +1162,13 @@ class TestVerified:
         for name in ("verify.services", "verify.heartbeats", "tablecompare.run", "runrecord.save"):
             functions[name].assert_not_called()
 
+    @pytest.mark.parametrize("test", [True, False])
+    def test_not_without_a_preflight(self, functions, test):
+        reprovision.__context__.clear()
+        set_test(test)
+        assert "preflight has not run" in reprovision.verified("verified")["comment"]
+        functions["verify.services"].assert_not_called()
+
     @pytest.mark.parametrize(
         "name, answer, words",
         [
@@ -1217,6 +1233,26 @@ class TestComplete:
         assert reprovision.complete("complete")["result"] is None
         functions["runrecord.save"].assert_not_called()
         assert saved() == before
+
+    @pytest.mark.parametrize("test", [True, False])
+    def test_not_without_a_preflight(self, test):
+        reprovision.__context__.clear()
+        set_test(test)
+        ret = reprovision.complete("complete")
+        assert ret["result"] is False and "preflight has not run" in ret["comment"]
+
+    def test_what_nobody_foresaw_is_a_failure_with_its_kind(self, functions):
+        self.steps()
+        functions["runrecord.asked_to_stop"].side_effect = KeyError("at")
+        ret = reprovision.complete("complete")
+        assert ret["result"] is False and ret["comment"].startswith("KeyError: 'at'\n")
+        assert saved()["state"] == "failed"
+
+
+def test_a_bus_that_cannot_be_heard_stops_nothing(monkeypatch, caplog):
+    monkeypatch.setattr(reprovision.salt.utils.event, "get_event", Mock(spec=[], side_effect=OSError("no socket")))
+    FIRE({"failed": "east", "run": "r-1"}, "01 policy", "done", seconds=2)
+    assert "01 policy/done was not sent: no socket" in caplog.text
 
 
 def test_progress_events(monkeypatch):
