@@ -211,8 +211,8 @@ def _show_news(current, shown):
 
 def preflight(failed=None, definitive=None, donor=None):
     """
-    Look at every node as the orchestration's first step does, and tell all that is wrong there or would break a run
-    later.
+    Look at the records, the locks and every node as the orchestration's first step does, and tell all that would stop
+    a run now or break it later.
 
     Changes nothing. Without arguments it is about the standing order in pillar.
 
@@ -232,8 +232,30 @@ def preflight(failed=None, definitive=None, donor=None):
     """
     order = {key: value for key, value in (("failed", failed), ("definitive", definitive), ("donor", donor)) if value}
     topology = _exec("topology.merge", _tungsten(), order)
-    found = _exec("survey.take", topology, _exec("runrecord.latest", topology["reprovision"]["failed"]))
-    return {"ready": all(finding["level"] != "error" for finding in found["findings"]), **found}
+    previous = _exec("runrecord.latest", topology["reprovision"]["failed"])
+    found = _exec("survey.take", topology, previous)
+    findings = [*_at_the_master(topology["reprovision"], previous), *found["findings"]]
+    return {**found, "ready": all(finding["level"] != "error" for finding in findings), "findings": findings}
+
+
+def _at_the_master(order, previous):
+    """What records and locks have against a run: nodes know nothing of it."""
+    findings = []
+    for site in (order["failed"], order["definitive"]):
+        holder = _exec("runlock.running", site)
+        if holder is not None:
+            findings.append({
+                "node": site, "level": "error", "what": f"is being re-provisioned by run {holder.get('run')}",
+                "do": f"Wait for its end: salt-run reprovision.watch {site}"})
+    for site, do, refuse, *arguments in (
+        (order["failed"], "Nothing.", "attempt.refuse_repetition", order["failed"], previous, order),
+        (order["definitive"], "Look at salt-run reprovision.status.", "attempt.refuse_half_built", order["definitive"]),
+    ):
+        try:
+            _exec(refuse, *arguments)
+        except CommandExecutionError as error:
+            findings.append({"node": site, "level": "error", "what": str(error), "do": do})
+    return findings
 
 
 def status(site=None):

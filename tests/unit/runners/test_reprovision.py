@@ -23,6 +23,7 @@ runlock = load("_modules", "runlock")
 runwords = load("_modules", "runwords")
 fleet = load("_modules", "fleet")
 survey = load("_modules", "survey")
+attempt = load("_modules", "attempt")
 
 RUN = "20260101T000000-7"
 HOLDER = {"run": RUN, "pid": 7, "since": "2026-01-01T00:00:00Z"}
@@ -70,6 +71,7 @@ def functions():
             (runrecord, "now save load latest every sites ask_to_stop asked_to_stop report reported"),
             (runlock, "running claim_start take_away"),
             (runwords, "command again"),
+            (attempt, "refuse_repetition refuse_half_built"),
             (topology, "validate merge"),
         )
         for name in names.split()
@@ -115,6 +117,7 @@ def configure_loader_modules(functions, pillar, client, tmp_path):
         },
         runrecord: {"__opts__": opts},
         runlock: {"__opts__": opts},
+        attempt: {"__opts__": opts, "__salt__": functions},
     }
 
 
@@ -464,6 +467,32 @@ def test_preflight_is_about_what_is_named(functions, pillar):
     order = {key: merged["reprovision"][key] for key in ("failed", "definitive", "donor")}
     assert order == {"failed": "west", "definitive": "east", "donor": "east1"}
     assert previous is None, "the failed site's run, not the other's"
+
+
+@pytest.mark.parametrize("site, name", [("east", "east"), ("west", "west")])
+def test_preflight_tells_who_is_at_work(functions, site, name):
+    functions["survey.take"].return_value = surveyed(ERROR)
+    functions["runlock.running"].side_effect = lambda asked: dict(HOLDER) if asked == site else None
+    found = reprovision.preflight()
+    assert not found["ready"] and found["findings"][1] == ERROR
+    assert found["findings"][0] == {
+        "node": name, "level": "error", "what": f"is being re-provisioned by run {RUN}",
+        "do": f"Wait for its end: salt-run reprovision.watch {name}"}
+
+
+def test_preflight_tells_that_there_is_nothing_to_repair(functions):
+    functions["survey.take"].return_value = surveyed()
+    runrecord.save({**record("done"), "finished": "2026-01-02T00:00:00Z"})
+    found = reprovision.preflight()
+    assert not found["ready"] and "There is nothing to repair" in found["findings"][0]["what"]
+
+
+def test_preflight_tells_that_the_source_is_half_built(functions):
+    functions["survey.take"].return_value = surveyed()
+    runrecord.save({**record("failed"), "failed": "west"})
+    found = reprovision.preflight()
+    assert not found["ready"] and found["findings"][0]["node"] == "west"
+    assert "cannot be the definitive one" in found["findings"][0]["what"]
 
 
 def test_preflight_changes_nothing(functions, tmp_path):
