@@ -2,7 +2,7 @@
 What lies in a data directory that no server has put there.
 
 A data directory is deleted as a whole, so whatever shares it with the server would go too: somebody's dump, a home
-directory, a second instance. Looking for the server's own files (as ``datadir`` does) cannot see that. This module
+directory, a second instance. Looking for the server's own files (as ``dataguard`` does) cannot see that. This module
 knows the names that MySQL 5.7 to 8.4 and MariaDB 10.6 to 11.4 give to their files, and names everything else.
 
 It goes by names and kinds of files only and opens none: a stranger that has taken a server's name is not seen. In

@@ -335,7 +335,7 @@ def stop(timeout=600):
     """
     Stop the server and wait until its process is gone.
 
-    A server that answers is first asked where its data lie (``datadir.locations``), since nobody can ask it
+    A server that answers is first asked where its data lie (``datalocation.locations``), since nobody can ask it
     later. Nothing is ever killed: if ``timeout`` seconds are not enough, the server goes on stopping and this
     raises.
 
@@ -349,7 +349,7 @@ def stop(timeout=600):
     """
     deadline = time.monotonic() + _positive(timeout)
     if ping():
-        __salt__["datadir.locations"]()
+        __salt__["datalocation.locations"]()
     name = unit()
     result = _run(["systemctl", "stop", "--no-block", f"{name}.service"])
     if result["retcode"]:

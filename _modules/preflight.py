@@ -47,9 +47,9 @@ def facts():
         read("composite", "trepctl.composite_signs")
         read("mysql", "mysqld.ping")
         # Asked now, while the server can still tell; the module notes the answer for when it is stopped.
-        read("locations", "datadir.check")
+        read("locations", "dataguard.check")
         read("copy", "datadir.copy")
-        read("foreign", "datadir.foreign")
+        read("foreign", "dataguard.foreign")
     return found
 
 

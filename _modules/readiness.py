@@ -20,9 +20,9 @@ __virtualname__ = "readiness"
 # That of setup.cfg, which is not there where Salt syncs the modules to.
 VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
-OWN = ("applied", "attempt", "cctrl", "datacontent", "datadir", "donor", "fleet", "longjob", "mysqld", "preflight",
-       "readiness", "resume", "runlock", "runrecord", "runwords", "survey", "tablecompare", "tabledata", "topology",
-       "tprovision", "trepctl", "verify")
+OWN = ("applied", "attempt", "cctrl", "datacontent", "datacopy", "datadir", "dataguard", "datalocation", "donor",
+       "fleet", "hostrecord", "longjob", "mysqld", "preflight", "readiness", "resume", "runlock", "runrecord",
+       "runwords", "survey", "tablecompare", "tabledata", "topology", "tprovision", "trepctl", "verify")
 OWN_STATES = ("cctrl", "datadir", "donor", "mysqld", "reprovision", "tprovision", "trepctl")
 
 SERVER = ("version", "version_comment", "lower_case_table_names", "character_set_server", "collation_server",
@@ -31,7 +31,7 @@ SERVER = ("version", "version_comment", "lower_case_table_names", "character_set
 BINDING = ("lower_case_table_names", "innodb_page_size")
 ADVISED = ("character_set_server", "collation_server")
 
-# As datadir has them for the copy: what works here has to work there.
+# As datacopy has them: what works here has to work there.
 SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
 PROBE = ("sudo", "-n", "rsync", "--version")
 SUDO_SECONDS = 20
@@ -102,12 +102,12 @@ def facts():
     Read what a run will need of this node. Nothing is changed, and what cannot be read is None.
 
     Returns ``{"time": this host's clock, seconds since 1970, "extension": as ``extension`` returns it, "server":
-    {variable: text}, "contents": as ``datadir.contents`` returns it, "sudo": {"rsync": True if the Tungsten user may
-    run it, "words": what was said if not}, "jobs": [names of the ``longjob`` jobs that run now, the donor's guards left
-    out], "writers": [{"user", "host", "command", "seconds": in that command, "transaction": True if one is open}],
+    {variable: text}, "contents": as ``datalocation.contents`` returns it, "sudo": {"rsync": True if the Tungsten user
+    may run it, "words": what was said if not}, "jobs": [names of the ``longjob`` jobs that run now, the donor's guards
+    left out], "writers": [{"user", "host", "command", "seconds": in that command, "transaction": True if one is open}],
     "retention": seconds that the cluster's replicator keeps its log, "lag": seconds that it is behind}``. Writers are
-    all sessions that may commit something: neither the server's own, nor replication's, nor those that sleep without
-    a transaction. Raises nothing.
+    all sessions that may commit something: neither the server's own, nor replication's, nor those that sleep without a
+    transaction. Raises nothing.
 
     CLI Example:
 
@@ -120,7 +120,7 @@ def facts():
         "time": time.time(),
         "extension": _try(extension),
         "server": _read("mysqld.variables", list(SERVER)) or None,
-        "contents": _read("datadir.contents"),
+        "contents": _read("datalocation.contents"),
         "sudo": _try(_sudo, node) if node else None,
         "jobs": _try(_jobs),
         "writers": _writers(),
@@ -466,7 +466,8 @@ def _judge_space(donor, filled, known, run):
 
 
 def _unread(minion):
-    return _error(minion, "what its data locations hold cannot be read", f"Look why: salt {minion} datadir.contents")
+    return _error(minion, "what its data locations hold cannot be read",
+                  f"Look why: salt {minion} datalocation.contents")
 
 
 def _judge_locations(minion, own, donor, source):

@@ -43,7 +43,7 @@ def _ret(name):
 def _filled():
     return {
         held["path"]: {"old": f"{held['entries']} entries, {held['bytes']} bytes", "new": "empty"}
-        for held in __salt__["datadir.contents"]().values()
+        for held in __salt__["datalocation.contents"]().values()
         if held["entries"]
     }
 
@@ -66,7 +66,7 @@ def emptied(name, site, donor, run):
     """
     ret = _ret(name)
     try:
-        __salt__["datadir.check"](site, donor)
+        __salt__["dataguard.check"](site, donor)
         if __salt__["datadir.emptied"](site, donor, run):
             ret.update(result=True, comment="the data locations were emptied in this run, for this donor")
             return ret
@@ -115,9 +115,9 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400):
     ret = _ret(name)
     try:
         if __opts__["test"]:
-            places = __salt__["datadir.check"]()
+            places = __salt__["dataguard.check"]()
             try:
-                if not __salt__["datadir.differences"](name, site, run):
+                if not __salt__["datacopy.differences"](name, site, run):
                     ret.update(result=True, comment=f"{name} holds the same data already")
                     return ret
                 reason = ""
@@ -127,9 +127,9 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400):
             ret["changes"] = {name: {"old": "without the data of this host", "new": f"copy of {paths}"}}
             ret.update(result=None, comment=f"{paths} would be copied to {name}{reason}")
             return ret
-        if begun or __salt__["datadir.differences"](name, site, run):
+        if begun or __salt__["datacopy.differences"](name, site, run):
             ret["changes"] = {name: {"old": "without the data of this host", "new": "unknown, the copy failed"}}
-        now = __salt__["datadir.sync"](name, site, run, begun=begun, wait=wait, deadline=deadline)
+        now = __salt__["datacopy.sync"](name, site, run, begun=begun, wait=wait, deadline=deadline)
         if now["running"]:
             ret["changes"] = {"still running": now["running"]}
             ret["comment"] = f"the copy to {name} goes on in the unit reprovision-{now['running']}"

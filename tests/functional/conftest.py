@@ -22,10 +22,10 @@ def minion_opts(tmp_path_factory):
     # a copy, so that the file server need not walk the whole tree
     for folder in ("_modules", "_states"):
         shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    datadir = project / "_modules" / "datadir.py"
-    text = datadir.read_text(encoding="utf-8")
+    hostrecord = project / "_modules" / "hostrecord.py"
+    text = hostrecord.read_text(encoding="utf-8")
     assert text.count(REMEMBERED) == 1
-    datadir.write_text(text.replace(REMEMBERED, str(root / "lib reprovision")), encoding="utf-8")
+    hostrecord.write_text(text.replace(REMEMBERED, str(root / "lib reprovision")), encoding="utf-8")
     opts = salt.config.DEFAULT_MINION_OPTS.copy()
     opts.update(
         id="east1",

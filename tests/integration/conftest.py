@@ -17,7 +17,8 @@ STANDINS = ROOT / "tests/integration/standins"
 QUIET = {"log_level_logfile": "warning"}
 SITES = {"east": ["east1", "east2"], "west": ["west1", "west2"]}
 # These are the project's own, with what is found beside the name at their bottom.
-EXTENDED = ("cctrl", "datadir", "donor", "longjob", "readiness", "tprovision")
+EXTENDED = ("cctrl", "datacopy", "datadir", "dataguard", "datalocation", "donor", "hostrecord", "longjob", "readiness",
+            "tprovision")
 # Here every tool answers at once; what is not so after that time stays so.
 HURRIED = {"cctrl": ("SECONDS = 60", "SECONDS = 5")}
 NODES = [node for nodes in SITES.values() for node in nodes]

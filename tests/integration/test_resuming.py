@@ -76,7 +76,7 @@ def test_a_run_that_fails_after_the_copy_goes_on_without_a_second_one(master, wo
     code, states = orchestrate(master)
     assert failed(states) == [] and code == 0
     assert_whole(world)
-    assert journal(world, "datadir.empty", "datadir.sync") == [("east1", "datadir.empty"), ("west2", "datadir.sync")]
+    assert journal(world, "datadir.empty", "datacopy.sync") == [("east1", "datadir.empty"), ("west2", "datacopy.sync")]
     again = [(node, did) for node, did, *_ in world.journal()[before:]]
     assert ("west2", "donor.lend") not in again and ("west2", "cctrl.shun") not in again
     told = {state["name"]: state["comment"] for state in states}
@@ -89,7 +89,7 @@ def test_a_run_that_fails_after_the_copy_goes_on_without_a_second_one(master, wo
 
 
 def test_a_failed_copy_gives_the_donor_back_and_a_fresh_run_begins_anew(master, world):
-    world.change(faults={"west2 datadir.sync": "fail"})
+    world.change(faults={"west2 datacopy.sync": "fail"})
     code, states = orchestrate(master)
     name, comment = failed(states)[0]
     assert code != 0 and name == COPIED and "ended with exit code 23" in comment
@@ -106,15 +106,15 @@ def test_a_failed_copy_gives_the_donor_back_and_a_fresh_run_begins_anew(master, 
     code, states = orchestrate(master)
     assert code != 0 and failed(states)[0][0] == STARTED
     assert latest(master)["run"] == first and latest(master)["steps"][COPIED]["done_in"] == 2
-    assert journal(world, "datadir.empty", "datadir.sync") == [("east1", "datadir.empty"), ("west2", "datadir.sync")]
+    assert journal(world, "datadir.empty", "datacopy.sync") == [("east1", "datadir.empty"), ("west2", "datacopy.sync")]
 
     world.change(faults={})
     code, states = orchestrate(master, order(failed="east", definitive="west", fresh=True))
     assert failed(states) == [] and code == 0
     assert f"run {first} is not gone on with, since a fresh one was ordered" in states[0]["comment"]
     assert_whole(world)
-    assert journal(world, "datadir.empty", "datadir.sync") == [
-        ("east1", "datadir.empty"), ("west2", "datadir.sync")] * 2
+    assert journal(world, "datadir.empty", "datacopy.sync") == [
+        ("east1", "datadir.empty"), ("west2", "datacopy.sync")] * 2
     listed = ask(master, "list", "east")
     assert [(item["run"], item["state"], item["attempts"]) for item in listed] == [
         (first, "failed", 2), (latest(master)["run"], "done", 1)]
@@ -122,7 +122,7 @@ def test_a_failed_copy_gives_the_donor_back_and_a_fresh_run_begins_anew(master, 
 
 
 def test_an_aborted_copy_ends_the_donor_comes_back_and_the_same_command_completes_it(master, world):
-    world.change(faults={"west2 datadir.sync": "hang"})
+    world.change(faults={"west2 datacopy.sync": "hang"})
     outcome = []
     thread = threading.Thread(target=lambda: outcome.append(orchestrate(master)))
     thread.start()
@@ -143,13 +143,13 @@ def test_an_aborted_copy_ends_the_donor_comes_back_and_the_same_command_complete
     assert code != 0 and name == COPIED and "asked this run to stop" in comment and "wrong donor" in comment
     assert_back(world)
     assert_out_of_use(world)
-    assert journal(world, "datadir.sync") == []
+    assert journal(world, "datacopy.sync") == []
     assert ask(master, "status", "east")["east"]["state"] == "aborted"
 
     code, states = orchestrate(master)
     assert failed(states) == [] and code == 0
     assert_whole(world)
-    assert journal(world, "datadir.empty", "datadir.sync") == [("east1", "datadir.empty"), ("west2", "datadir.sync")]
+    assert journal(world, "datadir.empty", "datacopy.sync") == [("east1", "datadir.empty"), ("west2", "datacopy.sync")]
     assert runs(master) == [status["run"]]
     assert [attempt["how"] for attempt in latest(master)["attempts"]] == [f"aborted at step {COPIED!r}", "done"]
 

@@ -49,7 +49,7 @@ def functions(host, tmp_path, monkeypatch):
     defaults.write_text("", encoding="utf-8")
     node = {"mysql": {"unit": "auto", "defaults_file": str(defaults)}}
     monkeypatch.setattr(mysqld.salt.utils.path, "which", lambda name: name)
-    return {"cmd.run_all": host.run_all, "topology.node": lambda: node, "datadir.locations": dict}
+    return {"cmd.run_all": host.run_all, "topology.node": lambda: node, "datalocation.locations": dict}
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_stop_asks_first_where_the_data_lie(stopping, monkeypatch, host):
         raise CommandExecutionError("option files say otherwise")
 
     monkeypatch.setattr(mysqld, "ping", lambda timeout=10: True)
-    monkeypatch.setitem(mysqld.__salt__, "datadir.locations", conflict)
+    monkeypatch.setitem(mysqld.__salt__, "datalocation.locations", conflict)
     with pytest.raises(CommandExecutionError, match="say otherwise"):
         mysqld.stop()
     assert host.calls == []

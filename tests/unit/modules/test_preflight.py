@@ -11,6 +11,7 @@ from tests.support.loader import load
 preflight = load("_modules", "preflight")
 topology_module = load("_modules", "topology")
 datadir = load("_modules", "datadir")
+dataguard = load("_modules", "dataguard")
 mysqld = load("_modules", "mysqld")
 trepctl = load("_modules", "trepctl")
 cctrl = load("_modules", "cctrl")
@@ -254,9 +255,9 @@ READS = {
     "trepctl.services": trepctl.services,
     "trepctl.composite_signs": trepctl.composite_signs,
     "mysqld.ping": mysqld.ping,
-    "datadir.check": datadir.check,
+    "dataguard.check": dataguard.check,
     "datadir.copy": datadir.copy,
-    "datadir.foreign": datadir.foreign,
+    "dataguard.foreign": dataguard.foreign,
 }
 
 
@@ -282,9 +283,9 @@ class TestFacts:
             "cross_site": "trepctl.services",
             "composite": "trepctl.composite_signs",
             "mysql": "mysqld.ping",
-            "locations": "datadir.check",
+            "locations": "dataguard.check",
             "copy": "datadir.copy",
-            "foreign": "datadir.foreign",
+            "foreign": "dataguard.foreign",
         }
 
     def test_both_replicators_are_asked(self, functions):

@@ -14,7 +14,8 @@ from salt.modules import cmdmod
 from tests.support.loader import ROOT, load
 
 readiness = load("_modules", "readiness")
-datadir = load("_modules", "datadir")
+datacopy = load("_modules", "datacopy")
+datalocation = load("_modules", "datalocation")
 mysqld = load("_modules", "mysqld")
 topology_module = load("_modules", "topology")
 trepctl = load("_modules", "trepctl")
@@ -81,7 +82,7 @@ def functions(host, topology):
         "topology.node": create_autospec(topology_module.node, return_value=host.node),
         "mysqld.variables": create_autospec(mysqld.variables, return_value=MARIADB),
         "mysqld.query": create_autospec(mysqld.query, return_value=[]),
-        "datadir.contents": create_autospec(datadir.contents, return_value=places),
+        "datalocation.contents": create_autospec(datalocation.contents, return_value=places),
         "trepctl.services": create_autospec(
             trepctl.services, return_value={"paris": {"state": "ONLINE", "appliedLatency": 1.5}}
         ),
@@ -117,7 +118,7 @@ class TestFacts:
         }
 
     def test_nothing_can_be_read(self, functions):
-        for name in ("cmd.run_all", "topology.node", "mysqld.variables", "mysqld.query", "datadir.contents"):
+        for name in ("cmd.run_all", "topology.node", "mysqld.variables", "mysqld.query", "datalocation.contents"):
             functions[name].side_effect = CommandExecutionError("no")
         found = readiness.facts()
         assert {key for key, value in found.items() if value is not None} == {"time", "extension"}
@@ -125,12 +126,12 @@ class TestFacts:
     def test_the_host_is_known_and_nothing_else(self, functions):
         for name in ("cmd.run_all", "mysqld.variables", "mysqld.query", "trepctl.services"):
             functions[name].side_effect = CommandExecutionError("no")
-        functions["datadir.contents"].side_effect = FileNotFoundError("gone meanwhile")
+        functions["datalocation.contents"].side_effect = FileNotFoundError("gone meanwhile")
         found = readiness.facts()
         assert {key for key, value in found.items() if value is not None} == {"time", "extension"}
 
     def test_modules_that_do_not_load_here(self, functions):
-        for name in ("mysqld.variables", "mysqld.query", "datadir.contents"):
+        for name in ("mysqld.variables", "mysqld.query", "datalocation.contents"):
             del functions[name]
         found = readiness.facts()
         assert (found["server"], found["writers"], found["contents"]) == (None, None, None)
@@ -251,7 +252,7 @@ class TestFacts:
 class TestReach:
     def test_it_goes_the_way_of_the_copy(self, host):
         assert readiness.reach(["east1"]) == {"east1": None}
-        way = datadir._remote({"user": "tungsten"})
+        way = datacopy._remote({"user": "tungsten"})
         assert host.asked == [
             ["timeout", "--kill-after=5", "30", *way, "tungsten@east1", "sudo", "-n", "rsync", "--version"]
         ]

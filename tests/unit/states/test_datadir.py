@@ -6,6 +6,9 @@ from salt.exceptions import CommandExecutionError
 from tests.support.loader import load
 
 module = load("_modules", "datadir")
+datacopy = load("_modules", "datacopy")
+dataguard = load("_modules", "dataguard")
+datalocation = load("_modules", "datalocation")
 datadir = load("_states", "datadir")
 
 PLACES = {"datadir": {"path": "/data", "files": []}}
@@ -36,16 +39,16 @@ def functions(host):
         return {"running": None, "copied": copied}
 
     dunder = {
-        "datadir.check": create_autospec(module.check, return_value=PLACES),
-        "datadir.contents": create_autospec(module.contents, side_effect=contents),
+        "dataguard.check": create_autospec(dataguard.check, return_value=PLACES),
+        "datalocation.contents": create_autospec(datalocation.contents, side_effect=contents),
         "datadir.empty": create_autospec(module.empty, side_effect=empty),
         "datadir.emptied": create_autospec(
             module.emptied, side_effect=lambda site, donor, run: host.get("emptied") == run
         ),
-        "datadir.differences": create_autospec(
-            module.differences, side_effect=lambda target, site, run: host["differences"]
+        "datacopy.differences": create_autospec(
+            datacopy.differences, side_effect=lambda target, site, run: host["differences"]
         ),
-        "datadir.sync": create_autospec(module.sync, side_effect=sync),
+        "datacopy.sync": create_autospec(datacopy.sync, side_effect=sync),
         "datadir.copy": create_autospec(module.copy, side_effect=lambda: host.get("copy", {"run": "r-1"})),
         "datadir.misowned": create_autospec(module.misowned, side_effect=lambda: host["wrong"]),
         "datadir.own": create_autospec(module.own, side_effect=own),
@@ -60,7 +63,7 @@ def configure_loader_modules(functions):
 
 CALLS = {
     "emptied": (("x", "east", "west3", "r-1"), "datadir.empty"),
-    "copied": (("east1", "east", "r-1"), "datadir.sync"),
+    "copied": (("east1", "east", "r-1"), "datacopy.sync"),
     "owned": (("x", "r-1"), "datadir.own"),
 }
 
@@ -92,7 +95,7 @@ def test_failure_names_the_node(functions, state):
 @pytest.mark.parametrize("test", [True, False])
 def test_emptied_on_the_wrong_host_fails_in_test_mode_too(functions, test):
     datadir.__opts__["test"] = test
-    functions["datadir.check"].side_effect = CommandExecutionError("not of the failed site")
+    functions["dataguard.check"].side_effect = CommandExecutionError("not of the failed site")
     ret = datadir.emptied("x", "east", "west3", "r-1")
     assert ret["result"] is False and ret["changes"] == {}
     functions["datadir.empty"].assert_not_called()
@@ -124,10 +127,10 @@ def test_emptied_proves_the_guards_of_empty_locations_too(functions, host):
 @pytest.mark.parametrize("test, result", [(True, None), (False, False)])
 def test_copied_before_its_time(functions, test, result):
     datadir.__opts__["test"] = test
-    functions["datadir.differences"].side_effect = CommandExecutionError("not stopped")
+    functions["datacopy.differences"].side_effect = CommandExecutionError("not stopped")
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is result and "not stopped" in ret["comment"]
-    functions["datadir.sync"].assert_not_called()
+    functions["datacopy.sync"].assert_not_called()
 
 
 @pytest.mark.parametrize("test, result", [(True, None), (False, False)])
@@ -162,15 +165,15 @@ def test_what_came_after_the_emptying_of_this_run_stays(functions, host, test):
 
 
 def test_a_copy_that_goes_on_is_named_and_not_done(functions):
-    functions["datadir.sync"].side_effect = None
-    functions["datadir.sync"].return_value = {"running": "copy-0-r-1", "copied": True}
+    functions["datacopy.sync"].side_effect = None
+    functions["datacopy.sync"].return_value = {"running": "copy-0-r-1", "copied": True}
     ret = datadir.copied("east1", "east", "r-1", wait=5)
     assert ret["result"] is False and ret["changes"] == {"still running": "copy-0-r-1"}
-    functions["datadir.sync"].assert_called_once_with("east1", "east", "r-1", begun=False, wait=5, deadline=86400)
+    functions["datacopy.sync"].assert_called_once_with("east1", "east", "r-1", begun=False, wait=5, deadline=86400)
 
 
 def test_a_copy_that_fails_says_that_the_target_is_touched(functions):
-    functions["datadir.sync"].side_effect = CommandExecutionError("No space left on device")
+    functions["datacopy.sync"].side_effect = CommandExecutionError("No space left on device")
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is False and "No space left" in ret["comment"]
     assert ret["changes"]["east1"]["new"] == "unknown, the copy failed"

@@ -17,7 +17,7 @@ applied = load("_modules", "applied")
 attempt = load("_modules", "attempt")
 topology = load("_modules", "topology")
 fleet = load("_modules", "fleet")
-datadir = load("_modules", "datadir")
+datacopy = load("_modules", "datacopy")
 longjob = load("_modules", "longjob")
 readiness = load("_modules", "readiness")
 resume = load("_modules", "resume")
@@ -138,7 +138,7 @@ def functions():
         "runrecord.forget_stop": create_autospec(runrecord.forget_stop, return_value=True),
         "fleet.ask": create_autospec(fleet.ask, return_value={}),
         "fleet.gather": create_autospec(fleet.gather),
-        "datadir.progress": datadir.progress,
+        "datacopy.progress": datacopy.progress,
         "verify.services": create_autospec(verify.services, return_value={}),
         "verify.heartbeats": create_autospec(verify.heartbeats, return_value={"east": 1, "west": 9}),
         "tablecompare.run": create_autospec(compare, return_value={"equal": True, "tables": 3, "rows": 70}),

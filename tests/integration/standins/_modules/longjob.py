@@ -17,7 +17,7 @@ def start(name, argv, user=None, deadline=None):
     if status(name)["state"] == "running":
         raise CommandExecutionError(f"The job {name} is running: not started twice")
     path, _ = _jobs()
-    did = "tprovision" if name.startswith("tprovision-") else "datadir.sync"
+    did = "tprovision" if name.startswith("tprovision-") else "datacopy.sync"
     if __salt__["world.look"]()["faults"].get(f"{__grains__['id']} {did}") == "hang":
         state = "running"
     else:
