@@ -8,7 +8,6 @@ It follows the manual's page ``operations-msmm-resetsingle`` (steps 8 to 12 of t
 """
 
 import os
-import re
 
 import salt.utils.path
 from salt.exceptions import CommandExecutionError
@@ -141,7 +140,7 @@ def _target_record(node, host):
         raise CommandExecutionError(f"{host} has not told that no server runs there: {words}")
     copy = f"target-{host}.json"
     os.makedirs(__salt__["hostrecord.folder"](), mode=0o700, exist_ok=True)
-    _run(["rsync", "--chmod=F600", "-e", " ".join(remote), "--rsync-path=sudo -n rsync",
+    _run(["rsync", "--ignore-times", "--chmod=F600", "-e", " ".join(remote), "--rsync-path=sudo -n rsync",
           f"{node['user']}@{host}:{_record_path()}", __salt__["hostrecord.path"](copy)], 60)  # fmt: skip
     return __salt__["hostrecord.load"](copy)
 
@@ -150,7 +149,7 @@ def _hand_over(node, host, record):
     """Tell the target that its copy is complete: without that it is never taken into use."""
     copy_of_record = f"target-{host}.json"
     __salt__["hostrecord.save"](copy_of_record, {**record, "state": "copied"})
-    _run(["rsync", "--chmod=F600", "-e", " ".join(_remote(node)), "--rsync-path=sudo -n rsync",
+    _run(["rsync", "--ignore-times", "--chmod=F600", "-e", " ".join(_remote(node)), "--rsync-path=sudo -n rsync",
           __salt__["hostrecord.path"](copy_of_record), f"{node['user']}@{host}:{_record_path()}"], 60)  # fmt: skip
 
 
@@ -251,25 +250,3 @@ def _ended(job, wait):
         __salt__["longjob.stop"](job)
         raise
     return True
-
-
-def progress(log):
-    """
-    Read how far rsync has come from the end of a copy's log. Pure.
-
-    log
-        The ``log`` of ``longjob.status``.
-
-    Returns ``{"bytes", "percent", "rate": rsync's word for it}``, or {} before it has said anything.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call datacopy.progress "1,234,567  45%  10.00MB/s  0:00:10"
-    """
-    lines = re.findall(r"^\s*([\d,]+)\s+(\d{1,3})%\s+(\S+/s)", log or "", re.MULTILINE)
-    if not lines:
-        return {}
-    sent, percent, rate = lines[-1]
-    return {"bytes": int(sent.replace(",", "")), "percent": int(percent), "rate": rate}

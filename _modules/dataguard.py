@@ -91,7 +91,8 @@ def run_id(run):
 
 def plain(path):
     """
-    Tell whether a path is an absolute one of plain characters, which neither a shell nor rsync reads differently.
+    Tell whether a path is an absolute one of plain characters, without dots as parts, which neither a shell nor rsync
+    reads differently.
 
     path
         The path, of this host or another.
@@ -104,7 +105,7 @@ def plain(path):
 
         salt west3 dataguard.plain /var/lib/mysql
     """
-    return bool(PATH.fullmatch(path))
+    return bool(PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
 # --- the places
@@ -121,7 +122,7 @@ def _mounts():
 
 def _guard_path(path, files, node):
     """Raise unless this path may be a data location at all."""
-    if not plain(path) or ".." in path.split("/") or "." in path.split("/"):
+    if not plain(path):
         raise CommandExecutionError(f"{path!r} is not a plain absolute path")
     if os.path.realpath(path) != path:
         raise CommandExecutionError(f"{path} leads through a symbolic link to {os.path.realpath(path)}")
@@ -192,8 +193,9 @@ def check(site=None, donor=None):
     places = __salt__["datalocation.locations"]()
     for place in places.values():
         _guard_path(place["path"], place["files"], node)
-    if site is not None and foreign():
-        raise CommandExecutionError("these are not the server's alone: " + "; ".join(foreign()))
+    others = foreign() if site is not None else []
+    if others:
+        raise CommandExecutionError("these are not the server's alone: " + "; ".join(others))
     return places
 
 

@@ -1,6 +1,9 @@
 """
-What is said to people about a run: what it will do, how it has left things, and the command to type. Pure.
+What is said to people about a run: what it will do, how far it is, how it has left things, and the command to type.
+Pure.
 """
+
+import re
 
 import salt.utils.json
 
@@ -120,3 +123,25 @@ def how_to_go_on(run, failed_step):
         f"{again(run)}"
     )
     return "\n".join(lines)
+
+
+def copy_progress(log):
+    """
+    Read how far rsync has come from the end of a copy's log. Pure.
+
+    log
+        The ``log`` of ``longjob.status``.
+
+    Returns ``{"bytes", "percent", "rate": rsync's word for it}``, or {} before it has said anything.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.copy_progress "1,234,567  45%  10.00MB/s  0:00:10"
+    """
+    lines = re.findall(r"^\s*([\d,]+)\s+(\d{1,3})%\s+(\S+/s)", log or "", re.MULTILINE)
+    if not lines:
+        return {}
+    sent, percent, rate = lines[-1]
+    return {"bytes": int(sent.replace(",", "")), "percent": int(percent), "rate": rate}

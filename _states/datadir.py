@@ -134,7 +134,7 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400):
             ret["changes"] = {"still running": now["running"]}
             ret["comment"] = f"the copy to {name} goes on in the unit reprovision-{now['running']}"
             return ret
-        ret["changes"] = {name: {**ret["changes"][name], "new": "equal"}} if now["copied"] else {}
+        ret["changes"] = {name: {"old": "without the data of this host", "new": "equal"}} if now["copied"] else {}
         ret.update(result=True, comment=f"{name} holds the same data")
     except ERRORS as error:
         _failed(ret, error)

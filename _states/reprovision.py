@@ -400,7 +400,7 @@ def _poll(name, run, jobs):
             if now["state"] != "running":
                 del running[minion]
                 continue
-            far = {"job": job, "seconds": now["seconds"], **__salt__["datacopy.progress"](now["log"])}
+            far = {"job": job, "seconds": now["seconds"], **__salt__["runwords.copy_progress"](now["log"])}
             run["steps"][name].setdefault("progress", {})[minion] = far
             _save(run)
             _fire(run, name, "progress", node=minion, **far)

@@ -179,18 +179,6 @@ def test_the_record_and_the_marker_have_one_name():
     assert datacopy.MARKER == datadir.MARKER and datadir.MARKER in datacontent.OWN_FILES
 
 
-@pytest.mark.parametrize("log, expected", [
-    ("", {}),
-    (None, {}),
-    ("sending incremental file list", {}),
-    ("      1,234,567  45%   10.00MB/s    0:00:10", {"bytes": 1234567, "percent": 45, "rate": "10.00MB/s"}),
-    ("a 99% of all\n  5  1%  1.0kB/s  0:00:01\n 90  100%  2.0kB/s  0:00:00 (xfr#3)",
-     {"bytes": 90, "percent": 100, "rate": "2.0kB/s"}),
-])
-def test_progress_is_what_rsync_said_last(log, expected):
-    assert datacopy.progress(log) == expected
-
-
 UNFIT = {
     "own site": (["node", "site"], "east", "not a host of the failed site"),
     "server here": (["status", "running"], True, "not stopped"),

@@ -48,7 +48,7 @@ def test_the_name_of_a_run(run, good):
 
 @pytest.mark.parametrize("path, plain", [
     ("/var/lib/mysql", True), ("/data on east/#1", True), ("/x;reboot", False), ("/data/*", False), ("data", False),
-    ("/", False), ("/data/", False), ("", False), ("/a\nb", False)])
+    ("/", False), ("/data/", False), ("", False), ("/a\nb", False), ("/data/../etc", False), ("/data/.", False)])
 def test_a_plain_path(path, plain):
     assert dataguard.plain(path) is plain
 

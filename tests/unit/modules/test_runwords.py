@@ -133,3 +133,15 @@ class TestHowToGoOn:
     def test_the_site_comes_before_the_donor(self):
         words = self.lines(record(*STEPS[:2], donor_state="returned"))
         assert words[1:] == [self.SERVED, "The donor west3 is back in its site.", self.LAST]
+
+
+@pytest.mark.parametrize("log, expected", [
+    ("", {}),
+    (None, {}),
+    ("sending incremental file list", {}),
+    ("      1,234,567  45%   10.00MB/s    0:00:10", {"bytes": 1234567, "percent": 45, "rate": "10.00MB/s"}),
+    ("a 99% of all\n  5  1%  1.0kB/s  0:00:01\n 90  100%  2.0kB/s  0:00:00 (xfr#3)",
+     {"bytes": 90, "percent": 100, "rate": "2.0kB/s"}),
+])
+def test_progress_is_what_rsync_said_last(log, expected):
+    assert runwords.copy_progress(log) == expected

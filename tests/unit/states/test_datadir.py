@@ -172,6 +172,14 @@ def test_a_copy_that_goes_on_is_named_and_not_done(functions):
     functions["datacopy.sync"].assert_called_once_with("east1", "east", "r-1", begun=False, wait=5, deadline=86400)
 
 
+def test_a_copy_of_an_earlier_attempt_that_ends_just_now_is_told(functions, host):
+    host["differences"] = []
+    functions["datacopy.sync"].side_effect = None
+    functions["datacopy.sync"].return_value = {"running": None, "copied": True}
+    ret = datadir.copied("east1", "east", "r-1")
+    assert ret["result"] is True and ret["changes"]["east1"]["new"] == "equal"
+
+
 def test_a_copy_that_fails_says_that_the_target_is_touched(functions):
     functions["datacopy.sync"].side_effect = CommandExecutionError("No space left on device")
     ret = datadir.copied("east1", "east", "r-1")

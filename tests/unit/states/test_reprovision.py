@@ -138,7 +138,7 @@ def functions():
         "runrecord.forget_stop": create_autospec(runrecord.forget_stop, return_value=True),
         "fleet.ask": create_autospec(fleet.ask, return_value={}),
         "fleet.gather": create_autospec(fleet.gather),
-        "datacopy.progress": datacopy.progress,
+        "runwords.copy_progress": runwords.copy_progress,
         "verify.services": create_autospec(verify.services, return_value={}),
         "verify.heartbeats": create_autospec(verify.heartbeats, return_value={"east": 1, "west": 9}),
         "tablecompare.run": create_autospec(compare, return_value={"equal": True, "tables": 3, "rows": 70}),
