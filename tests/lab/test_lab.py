@@ -55,8 +55,9 @@ def test_a_crash_leaves_nothing_that_down_does_not_take_away(small):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_up_that_is_interrupted_takes_itself_away(small, number):
+    # Whoever runs the tests in the background has SIGINT ignored, and so would have the lab.
     up = subprocess.Popen([sys.executable, TOOL, "--lab", small.name, "up", "--nodes", "1"], stderr=subprocess.PIPE,
-                          text=True)
+                          text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in up.stderr:
         if "the hosts to boot: done" in line:
             up.send_signal(number)
