@@ -21,6 +21,32 @@ def __virtual__():
     return __virtualname__
 
 
+def needless(failed, previous):
+    """
+    Tell why a run for a site has nothing to repair: it was re-provisioned and verified, and no drift reported since.
+
+    failed
+        The failed site.
+    previous
+        The record of its newest run, or None.
+
+    Returns a sentence; None if there may be something.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd attempt.needless east "$record"
+    """
+    if not previous or previous["state"] != "done":
+        return None
+    reported = __salt__["runrecord.reported"](failed)
+    if reported and reported["reported"] > previous["finished"]:
+        return None
+    return (f"There is nothing to repair: site {failed} was re-provisioned and verified at {previous['finished']} (run "
+            f"{previous['run']}), and no drift has been reported against it since.")
+
+
 def refuse_repetition(failed, previous, order):
     """
     Refuse a run for a site that was re-provisioned and verified, unless drift was reported since or somebody insists.
@@ -30,7 +56,8 @@ def refuse_repetition(failed, previous, order):
     previous
         The record of its newest run, or None.
     order
-        ``topology["reprovision"]`` as ``topology.merge`` returns it.
+        ``topology["reprovision"]`` as ``topology.merge`` returns it. With a ``plan`` somebody has insisted by approving
+        it; whether it is approved is for ``plans.admit`` to find out.
 
     Returns None. Raises CommandExecutionError with the command that insists when there is nothing to repair.
 
@@ -40,17 +67,11 @@ def refuse_repetition(failed, previous, order):
 
         salt-run salt.cmd attempt.refuse_repetition east "$record" '{"definitive": "west", "insist": false}'
     """
-    if not previous or previous["state"] != "done" or order["insist"]:
-        return
-    reported = __salt__["runrecord.reported"](failed)
-    if reported and reported["reported"] > previous["finished"]:
-        return
-    same = {key: order[key] for key in KEPT if order.get(key)}
-    raise CommandExecutionError(
-        f"There is nothing to repair: site {failed} was re-provisioned and verified at {previous['finished']} (run "
-        f"{previous['run']}), and no drift has been reported against it since. If you know better, insist: "
-        + __salt__["runwords.command"]({**same, "insist": True})
-    )
+    why = None if order["insist"] or order.get("plan") else needless(failed, previous)
+    if why:
+        same = {key: order[key] for key in KEPT if order.get(key)}
+        raise CommandExecutionError(
+            f"{why} If you know better, insist: {__salt__['runwords.command']({**same, 'insist': True})}")
 
 
 def refuse_half_built(definitive):
@@ -92,8 +113,9 @@ def begin(run, order, found, topology, plan):
         The names of the orchestration's steps, in their order.
 
     Returns ``{"run", "state": "running", "failed", "definitive", "primary", "donor", "primaries": {site: host},
-    "method", "replica_method", "nodes": {site: {host: minion}}, "started", "plan", "attempts": [{"started", "pid",
-    "who"}], "kept": [], "donor_state": "in its site", "copied": False, "steps": {}}``.
+    "method", "replica_method", "nodes": {site: {host: minion}}, "bytes": what the donor holds, or None, "started",
+    "plan", "attempts": [{"started", "pid", "who"}], "kept": [], "donor_state": "in its site", "copied": False, "steps":
+    {}}``.
 
     CLI Example:
 
@@ -111,6 +133,7 @@ def begin(run, order, found, topology, plan):
         "primaries": found["primaries"],
         **{key: order[key] for key in ("method", "replica_method")},
         "nodes": {site: settings["nodes"] for site, settings in topology["sites"].items()},
+        "bytes": _bytes(topology["sites"][order["definitive"]]["nodes"][found["donor"]], found),
         "started": __salt__["runrecord.now"](),
         "plan": plan,
         "attempts": [_this_one()],
@@ -121,9 +144,16 @@ def begin(run, order, found, topology, plan):
     }
 
 
+def _bytes(donor, found):
+    """How much there is to copy: later plans learn from it how long that takes."""
+    contents = found["facts"].get(donor, {}).get("contents")
+    return sum(place["bytes"] for place in contents.values()) if contents else None
+
+
 def _this_one():
+    # Salt's orchestrate runner puts there who called it.
     return {"started": __salt__["runrecord.now"](), "pid": os.getpid(),
-            "who": os.environ.get("SUDO_USER") or __opts__.get("user")}
+            "who": __salt__["runwords.person"](__opts__.get("user"))}
 
 
 def go_on(run, before):

@@ -20,8 +20,9 @@ __virtualname__ = "readiness"
 # That of setup.cfg, which is not there where Salt syncs the modules to.
 VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
-OWN = ("applied", "attempt", "cctrl", "datacontent", "datacopy", "datadir", "dataguard", "datalocation", "donor",
-       "fleet", "hostrecord", "longjob", "mysqld", "preflight", "readiness", "resume", "runlock", "runrecord",
+OWN = ("applied", "attempt", "cctrl", "checkrecord", "datacontent", "datacopy", "datadir", "dataguard",
+       "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "hostrecord", "longjob",
+       "mysqld", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock", "runrecord",
        "runwords", "survey", "tablecompare", "tabledata", "topology", "tprovision", "trepctl", "verify")
 OWN_STATES = ("cctrl", "datadir", "donor", "mysqld", "reprovision", "tprovision", "trepctl")
 

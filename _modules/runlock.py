@@ -18,6 +18,9 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = "runlock"
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+CLAIMS = ("starting", "look")
+# Seconds.
+LONGEST_CLAIM = 604800
 # Open lock files of this process, by path. They are released by the kernel when it ends, however it ends.
 _held = {}
 
@@ -269,16 +272,19 @@ def take_away(failed, run):
     return holder
 
 
-def claim_start(site, seconds):
+def claim(site, what, seconds):
     """
-    Claim the right to start a run for a site; a second claim within the given time is refused.
+    Claim the right to do something about a site for a while; a second claim within that time is refused.
 
-    Between the start of an orchestration and its taking of the lock lie some seconds in which it cannot be seen.
+    Between the start of an orchestration and its taking of the lock lie some seconds in which it cannot be seen, and a
+    look at a site is not to be had as often as somebody sends an event.
 
     site
-        The failed site.
+        A site that the pillar knows.
+    what
+        ``starting`` or ``look``.
     seconds
-        How long a claim holds.
+        How long the claim holds.
 
     Returns whether the claim was granted.
 
@@ -286,18 +292,63 @@ def claim_start(site, seconds):
 
     .. code-block:: bash
 
-        salt-run salt.cmd runlock.claim_start east 120
+        salt-run salt.cmd runlock.claim east look 900
     """
-    with (_folder(site) / "starting").open("a+") as handle:
+    with (_folder(site) / _claim(what)).open("a+") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         handle.seek(0)
-        try:
-            age = time.time() - float(handle.read())
-        except ValueError:
-            # Empty or damaged: nobody's claim.
-            age = seconds
-        if 0 <= age < seconds:
+        if _holds(handle.read()):
             return False
         handle.truncate(0)
-        handle.write(str(time.time()))
+        handle.write(str(time.time() + seconds))
+    return True
+
+
+def _claim(what):
+    if what not in CLAIMS:
+        raise CommandExecutionError(f"{what!r} cannot be claimed, only {', '.join(CLAIMS)}")
+    return what
+
+
+def _holds(text):
+    try:
+        left = float(text) - time.time()
+    except ValueError:
+        # Empty or damaged: nobody's claim.
+        return False
+    # A clock that was set back must not make a claim hold for ever.
+    return 0 < left <= LONGEST_CLAIM
+
+
+def claimed(site, what):
+    """
+    Return whether a claim holds, at the cost of reading one small file, and of none for a site that was never claimed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runlock.claimed east look
+    """
+    if not isinstance(site, str) or not _SITE.fullmatch(site):
+        return False
+    try:
+        return _holds((Path(__opts__["cachedir"]) / "reprovision" / site / _claim(what)).read_text())
+    except FileNotFoundError:
+        return False
+
+
+def unclaim(site, what):
+    """
+    Let a claim go before its time.
+
+    Returns True.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runlock.unclaim east look
+    """
+    (_folder(site) / _claim(what)).unlink(missing_ok=True)
     return True

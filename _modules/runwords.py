@@ -49,7 +49,30 @@ def again(run):
 
         salt-run salt.cmd runwords.again "$record"
     """
-    return command({key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")})
+    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
+    # The plan that was approved for this run is approved for all of its attempts.
+    return command({**order, "plan": run["plan_id"]} if run.get("plan_id") else order)
+
+
+def person(user):
+    """
+    Return the name of who called, of the name that Salt gives a caller.
+
+    user
+        Salt's ``__user__``: ``root``, ``sudo_alice``, the user of salt-api, ``Reactor`` or ``UNKNOWN``.
+
+    Returns ``alice`` for alice, in whichever way she came, ``event`` for the reactor, ``unknown`` for nobody in
+    particular.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.person sudo_alice
+    """
+    if not isinstance(user, str) or user in ("", "UNKNOWN"):
+        return "unknown"
+    return "event" if user == "Reactor" else user.removeprefix("sudo_") or "unknown"
 
 
 def plan(run, previous, found):

@@ -30,8 +30,10 @@ def take(topology, previous):
         The record of the failed site's newest run, or None.
 
     Returns ``{"findings": [{"node", "level": "error" or "warning", "what", "do"}], "primaries": {site: host},
-    "donor": host, "resumes": True if the run goes on with the previous one, "why": why it does not}``. With an error
-    among the findings nothing else of it may be used. Raises CommandExecutionError only if Salt itself fails.
+    "donor": host, "resumes": True if the run goes on with the previous one, "run": the id of that one, "why": why it
+    does not, "facts": {minion: {"locations": as ``datalocation.locations``, "contents": as ``datalocation.contents``
+    returns it, or None}}}``. With an error among the findings nothing else of it may be used. Raises
+    CommandExecutionError only if Salt itself fails.
 
     CLI Example:
 
@@ -42,14 +44,17 @@ def take(topology, previous):
     minions = [minion for site in topology["sites"].values() for minion in site["nodes"].values()]
     gathered = __salt__["fleet.gather"](minions, "preflight.facts", timeout=SECONDS)
     result = {"findings": [_finding(minion, fault) for minion, fault in sorted(gathered["faults"].items())],
-              "primaries": {}, "donor": None, "resumes": False, "why": None}
+              "primaries": {}, "donor": None, "resumes": False, "run": None, "why": None, "facts": {}}
     if result["findings"]:
         return result
     facts = gathered["answers"]
     result.update(_roles(topology, facts, previous))
     if not result["findings"]:
+        result["run"] = previous["run"] if result["resumes"] else None
         copied = result["resumes"] and bool(previous.get("copied"))
-        result["findings"] = _readiness(topology, minions, result, copied, previous)
+        result["findings"], ready = _readiness(topology, minions, result, copied)
+        result["facts"] = {minion: {"locations": facts[minion]["locations"], "contents": ready[minion].get("contents")}
+                           for minion in ready}
     return result
 
 
@@ -81,13 +86,14 @@ def _roles(topology, facts, previous):
         }
 
 
-def _readiness(topology, minions, roles, copied, previous):
+def _readiness(topology, minions, roles, copied):
+    """(findings, {minion: what it said of itself})"""
     begun = time.time()
     gathered = __salt__["fleet.gather"](minions, "readiness.facts", timeout=SECONDS)
     asked = [begun, time.time()]
     findings = [_finding(minion, fault) for minion, fault in sorted(gathered["faults"].items())]
     if findings:
-        return findings
+        return findings, {}
     order = topology["reprovision"]
     reach = None
     if not copied:
@@ -95,13 +101,13 @@ def _readiness(topology, minions, roles, copied, previous):
         primary = roles["primaries"][order["failed"]]
         answered = __salt__["fleet.gather"]([donor], "readiness.reach", kwarg={"hosts": [primary]}, timeout=SECONDS)
         if answered["faults"]:
-            return [_finding(donor, answered["faults"][donor])]
+            return [_finding(donor, answered["faults"][donor])], {}
         reach = answered["answers"][donor]
     try:
         extension = __salt__["readiness.extension"]()
     except CommandExecutionError as error:
-        return [_finding("master", str(error))]
-    return __salt__["readiness.judge"](
+        return [_finding("master", str(error))], {}
+    findings = __salt__["readiness.judge"](
         topology, {"primaries": roles["primaries"], "donor": roles["donor"], "copied": copied},
-        gathered["answers"], reach,
-        {"asked": asked, "extension": extension, "run": previous["run"] if roles["resumes"] else None})
+        gathered["answers"], reach, {"asked": asked, "extension": extension, "run": roles["run"]})
+    return findings, gathered["answers"]

@@ -2,23 +2,37 @@
 Whether all nodes hold the same rows, found out from the master while the sites are being written to.
 
 Nodes are never read at the same instant, and replication is always a little late: at a first look rows differ that are
-not different. So a row counts as different only if it differs at **every** look, with pauses in which replication
-passes, and stood still on all nodes at the last two. Rows that are late fall out after a look or two, rows that are
-written all the time after a few more; rows that have drifted stay.
+not different. So what differs is looked at again, each time after replication has passed: every node has applied by then
+all that any node had applied at the look before. A part of a table that still differs is narrowed down to rows. A row
+counts as different only if it differs at **every** look and stood still on all nodes at the last two. Rows that are
+late fall out after a look or two, rows that are written all the time after a few more; rows that have drifted stay.
+
+A comparison is a plain dictionary that ``step`` carries on by one piece of work, so that it can be kept and gone on with.
 """
 
 import time
 
+from salt.exceptions import CommandExecutionError
+
 __virtualname__ = "tablecompare"
 
-ROWS_A_BUCKET = 40
-# So many that a big table's hot rows fall into few of them.
-MOST_BUCKETS = 65536
-# More than this is not narrowed down to rows: there would be nothing more to learn from it.
-MOST_ROWS = 100000
-SHOWN = 20
+# Rows of a part. It grows and shrinks until a statement takes about PART_SECONDS on the slowest node.
+LEAST_ROWS, FIRST_ROWS, MOST_ROWS = 1000, 5000, 50000
+PART_SECONDS = 0.4
+# A step reads so many rows, in so many parts, at most: a node answers within seconds, and so does who asks to stop.
+PARTS_OF_FULL_SIZE = 20
+MOST_PARTS = 200
+AGAIN_PARTS = 40
+ROWS_A_BUCKET = 100
+# Salt cuts an event of more than a megabyte, and so the answer of a node: buckets or keys that one answer may hold.
+ENTRIES_AN_ANSWER = 5000
+# More rows of a table than this are not narrowed down: there would be nothing more to learn from it.
+KEYS_A_TABLE = 2000
 # A row that is written before every look gets so many times the looks to be met at rest.
 PATIENCE = 4
+PAUSE = 1.0
+# A table without a usable key is read as a whole at every look.
+MOST_ROWS_WITHOUT_RANGES = 5_000_000
 
 
 def __virtual__():
@@ -27,20 +41,104 @@ def __virtual__():
     return __virtualname__
 
 
-def run(minions, looks=8, pause=1.5):
+def begin(minions, looks=3, share=100, locking=False, only=None):
     """
-    Compare the tables of all given nodes with each other.
+    Begin a comparison: which tables there are, and which of them can be compared.
+
+    minions
+        Minion ids; the first one tells where a table is cut into parts.
+    looks
+        At so many looks, with replication passing in between, a row has to differ to count as different.
+    share
+        Percent of the time that a node may work for it.
+    locking
+        Whether to read tables of engines that keep writers out meanwhile, such as MyISAM.
+    only
+        List of tables to be compared, ``schema.table``; all if not given.
+
+    Returns the comparison, a dictionary of which people may want ``phase`` (``reading``, ``again``, ``rows`` or ``done``),
+    ``rows``, ``estimate``, ``tables``, ``skipped`` and ``schema``. Raises CommandExecutionError naming a node that does
+    not answer, or a table of ``only`` that is nowhere.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd tablecompare.begin '[east1, west1]'
+    """
+    minions = list(minions)
+    described = _ask(minions, "tabledata.tables", {})
+    names = {name for found in described.values() for name in found}
+    if only is not None:
+        unknown = sorted(set(only) - names)
+        if unknown:
+            raise CommandExecutionError(f"There is no table {', '.join(unknown)} on any of {', '.join(minions)}")
+        names = set(only)
+    return {
+        "minions": minions, "looks": looks, "share": share, "locking": locking, "only": only,
+        **_sorted_out(minions, described, names, locking),
+        "phase": "reading", "chunk": FIRST_ROWS, "rows": 0, "parts": 0, "suspects": [], "again": 0, "look": 0, "rounds": 0,
+        # {table: {key: {minion: hash}}} of the last look, the same of those that stood still, and what was too much.
+        "keys": {}, "still": {}, "whole": {}, "late": {},
+    }
+
+
+def _sorted_out(minions, described, names, locking):
+    """Tables that are not the same everywhere, tables that are left out, and the queue of those to be read."""
+    schema, skipped, tables = {}, {}, {}
+    for name in sorted(names):
+        missing = [minion for minion in minions if name not in described[minion]]
+        views = [described[minion][name] for minion in minions if name not in missing and name in described[minion]]
+        if missing:
+            schema[name] = {"missing": missing}
+        elif len({view["fingerprint"] for view in views}) > 1:
+            schema[name] = {"missing": []}
+        elif not locking and any(view["locks"] for view in views):
+            skipped[name] = "its engine would keep writers out while it is read"
+        elif not views[0]["ranges"] and max(view["rows"] for view in views) > MOST_ROWS_WITHOUT_RANGES:
+            skipped[name] = "it is big and has no primary key that could be cut into ranges"
+        else:
+            tables[name] = {**{key: views[0][key] for key in ("key", "ranges")},
+                            "estimate": max(view["rows"] for view in views)}
+    return {
+        "schema": schema, "skipped": skipped, "tables": tables,
+        "estimate": sum(table["estimate"] for table in tables.values()),
+        "queue": [{"table": name, "after": None} for name in tables],
+    }
+
+
+def recheck(minions, keys, looks=3, share=100):
+    """
+    Begin a comparison of nothing but rows that were found to differ before.
+
+    keys
+        ``{"shop.orders": [keys]}``, as ``result`` tells them.
+
+    The other arguments, and what is returned and raised, are as with ``begin``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd tablecompare.recheck '[east1, west1]' '{"shop.orders": ["17"]}'
+    """
+    state = begin(minions, looks=looks, share=share, locking=True)
+    known = {name: found for name, found in keys.items() if name in state["tables"] and state["tables"][name]["key"]}
+    state.update(queue=[], phase="rows", estimate=0, keys={
+        name: {key: {} for key in found[:KEYS_A_TABLE]} for name, found in known.items() if found})
+    return state
+
+
+def run(minions, looks=3):
+    """
+    Compare all tables of the given nodes, however they lock, at full speed, to the end.
 
     minions
         Minion ids.
     looks
-        At so many looks a row has to differ to count as different.
-    pause
-        Seconds between two looks.
+        As with ``begin``.
 
-    Returns ``{"equal": bool, "tables": number, "rows": number on the first node, "differing": {table: {"reason",
-    "count", "keys": {key: {minion: hash or None}}}}, "looks": number, "seconds": number}``.
-    Raises CommandExecutionError naming a node that does not answer.
+    Returns what ``result`` returns. Raises CommandExecutionError naming a node that does not answer.
 
     CLI Example:
 
@@ -48,66 +146,162 @@ def run(minions, looks=8, pause=1.5):
 
         salt-run salt.cmd tablecompare.run '[east1, west1]'
     """
-    begun = time.monotonic()
-    minions = list(minions)
-    for _ in range(looks):
-        described = _ask(minions, "tabledata.tables", {})
-        differing, common = _schemas(described)
-        if not differing:
+    state = begin(minions, looks=looks, locking=True)
+    for _ in range(state["looks"]):
+        if not state["schema"]:
             break
         # A table that was just created or altered may still be on its way.
-        time.sleep(pause)
-    buckets = {
-        name: max(1, min(MOST_BUCKETS, max(described[minion][name]["rows"] for minion in minions) // ROWS_A_BUCKET))
-        for name in common
-    }
-    sums = _ask(minions, "tabledata.checksums", {"buckets": buckets}) if common else {}
-    total = sum(count for table in sums.get(minions[0], {}).values() for count, _ in table.values())
-    suspects = {name: _unequal([sums[minion][name] for minion in minions]) for name in common}
-    looked = 1
-    while _rows_in(suspects, sums) > MOST_ROWS and looked < looks:
-        # Far behind, or far apart: look at the buckets again before asking for their rows.
-        time.sleep(pause)
-        looked += 1
-        sums = _ask(minions, "tabledata.checksums", {"buckets": {n: buckets[n] for n in suspects if suspects[n]}})
-        suspects = {
-            name: found & _unequal([sums[minion][name] for minion in minions]) if found else found
-            for name, found in suspects.items()
-        }
-    for name, found in suspects.items():
-        if found and _rows_in({name: found}, sums) > MOST_ROWS:
-            differing[name] = {"reason": f"rows differ in {len(found)} of {buckets[name]} parts of the table",
-                               "count": None, "keys": {}}
-    narrowed = {name: found for name, found in suspects.items() if found and name not in differing}
-    looked, rows = _narrow(minions, buckets, narrowed, looks, pause, looked)
-    differing.update(rows)
-    return {
-        "equal": not differing,
-        "tables": len(common),
-        "rows": total,
-        "differing": differing,
-        "looks": looked,
-        "seconds": round(time.monotonic() - begun, 1),
-    }
+        time.sleep(PAUSE)
+        state = begin(minions, looks=looks, locking=True)
+    while state["phase"] != "done":
+        step(state)
+    return result(state)
+
+
+def step(state):
+    """
+    Carry a comparison on by one piece of work, of seconds.
+
+    state
+        As ``begin`` returned it; it is changed in place.
+
+    Returns it. Raises CommandExecutionError naming a node that does not answer; the comparison is what it was then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd tablecompare.step "$state"
+    """
+    {"reading": _read, "again": _again, "rows": _look}[state["phase"]](state)
+    return state
 
 
 def _ask(minions, function, kwarg):
     return __salt__["fleet.ask"](minions, function, kwarg=kwarg, timeout=120)
 
 
-def _schemas(described):
-    """Tables that are not the same everywhere, and the names of those that are."""
-    differing, common = {}, []
-    for name in sorted({name for tables in described.values() for name in tables}):
-        missing = sorted(minion for minion, tables in described.items() if name not in tables)
-        prints = {tables[name]["fingerprint"] for tables in described.values() if name in tables}
-        if missing:
-            differing[name] = {"reason": f"missing on {', '.join(missing)}", "count": None, "keys": {}}
-        elif len(prints) > 1:
-            differing[name] = {"reason": "its columns or its key differ", "count": None, "keys": {}}
-        else:
-            common.append(name)
-    return differing, common
+def _read(state):
+    """The next parts, on all nodes."""
+    minions = state["minions"]
+    if state["queue"]:
+        # Small tables are many to a step; of big ones there are as many parts as are a few seconds of work.
+        ahead, rows = [], 0
+        for each in state["queue"][:MOST_PARTS]:
+            ahead.append(each)
+            rows += state["tables"][each["table"]]["estimate"]
+            if rows > PARTS_OF_FULL_SIZE * state["chunk"]:
+                break
+        most = max(len(ahead), PARTS_OF_FULL_SIZE)
+        parts = _ask(minions[:1], "tabledata.bounds", {"wanted": ahead, "rows": state["chunk"], "most": most})[minions[0]]
+        sums = _ask(minions, "tabledata.checksums", {"parts": parts, "share": state["share"]})
+        begun = {part["table"] for part in parts}
+        state["queue"] = [each for each in state["queue"] if each["table"] not in begun]
+        if parts[-1]["upto"] is not None:
+            state["queue"].insert(0, {"table": parts[-1]["table"], "after": parts[-1]["upto"]})
+        state["parts"] += len(parts)
+        state["rows"] += sum(rows for rows, *_ in sums[minions[0]])
+        _adapt(state, [seconds for answer in sums.values() for rows, _, seconds in answer if rows > state["chunk"] // 2])
+        state["suspects"] += _differing(minions, parts, sums)
+    if not state["queue"]:
+        state["phase"] = "again" if state["suspects"] else "done"
+
+
+def _adapt(state, seconds):
+    if seconds:
+        wanted = state["chunk"] * min(2, max(0.5, PART_SECONDS / max(0.001, max(seconds))))
+        state["chunk"] = int(min(MOST_ROWS, max(LEAST_ROWS, wanted)))
+
+
+def _differing(minions, parts, sums):
+    """Those parts whose checksums differ, with the most rows that a node has there."""
+    return [
+        {**part, "rows": max(sums[minion][number][0] for minion in minions)}
+        for number, part in enumerate(parts)
+        if len({tuple(sums[minion][number][:2]) for minion in minions}) > 1
+    ]
+
+
+def _again(state):
+    """Parts that differed, once more after replication has passed; what still differs is narrowed down to rows."""
+    minions = state["minions"]
+    if not state["again"]:
+        _pass(state)
+    parts = state["suspects"][:AGAIN_PARTS]
+    asked = [_place(part) for part in parts]
+    sums = _ask(minions, "tabledata.checksums", {"parts": asked, "share": state["share"]})
+    for group in _groups(_differing(minions, asked, sums), lambda part: _buckets(part)):
+        _narrow(state, group)
+    state["again"] += len(parts)
+    state["suspects"] = state["suspects"][AGAIN_PARTS:]
+    if not state["suspects"]:
+        state["phase"] = "rows"
+
+
+def _place(part):
+    return {key: part[key] for key in ("table", "after", "upto")}
+
+
+def _buckets(part):
+    return max(1, min(MOST_ROWS, part["rows"]) // ROWS_A_BUCKET)
+
+
+def _groups(items, size):
+    """Cut a list so that the sizes of what is in a group, if it is more than one, are no more than an answer holds."""
+    group, total = [], 0
+    for item in items:
+        if group and total + size(item) > ENTRIES_AN_ANSWER:
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size(item)
+    if group:
+        yield group
+
+
+def _narrow(state, parts):
+    """Find the rows in which parts differ: first the buckets, then what is in them."""
+    minions = state["minions"]
+    parts = [{**_place(part), "buckets": _buckets(part)} for part in parts if not _too_many(state, part)]
+    if not parts:
+        return
+    answers = _ask(minions, "tabledata.buckets", {"parts": parts, "share": state["share"]})
+    wanted = []
+    for number, part in enumerate(parts):
+        views = [answers[minion][number] for minion in minions]
+        part["only"], part["rows"] = [], 0
+        for bucket in sorted(_unequal(views), key=int):
+            rows = max(view.get(bucket, [0])[0] for view in views)
+            if part["only"] and part["rows"] + rows > ENTRIES_AN_ANSWER:
+                state["whole"].setdefault(part["table"], []).append({key: part[key] for key in ("after", "upto")})
+                break
+            part["only"].append(bucket)
+            part["rows"] += rows
+        if part["only"]:
+            wanted.append(part)
+    for group in _groups(wanted, lambda part: part["rows"]):
+        answers = _ask(minions, "tabledata.rows", {"parts": group})
+        for number, part in enumerate(group):
+            _add_rows(state, part, {minion: answers[minion][number] for minion in minions})
+
+
+def _too_many(state, part):
+    """Whether a table has so many rows that differ already that this part of it has to wait."""
+    name = part["table"]
+    if len(state["keys"].get(name, ())) < KEYS_A_TABLE:
+        return False
+    state["whole"].setdefault(name, []).append({key: part[key] for key in ("after", "upto")})
+    return True
+
+
+def _add_rows(state, part, views):
+    name = part["table"]
+    found = {key: {minion: view.get(key) for minion, view in views.items()} for key in _unequal(list(views.values()))}
+    if not state["tables"][name]["key"]:
+        # Such rows cannot be asked for by a key: where they are has to be kept.
+        state["tables"][name]["look"] = {key: part[key] for key in ("table", "after", "upto", "buckets", "only")}
+    if found:
+        state["keys"].setdefault(name, {}).update(found)
 
 
 def _unequal(views):
@@ -115,42 +309,95 @@ def _unequal(views):
     return {key for view in views for key in view if any(other.get(key) != view[key] for other in views)}
 
 
-def _rows_in(suspects, sums):
-    return max(
-        (sum(view.get(name, {}).get(bucket, [0])[0] for name, found in suspects.items() for bucket in found)
-         for view in sums.values()),
-        default=0,
-    )
+def _pass(state):
+    """Wait until every node has applied what any of them had; who has not stays ``late``, with the reason."""
+    time.sleep(PAUSE)
+    state["late"] = __salt__["verify.passed"](state["minions"])
 
 
-def _narrow(minions, buckets, suspects, looks, pause, looked):
-    """Look at the rows of the suspected buckets again and again; return those that differ every time."""
-    keys, views, last = {}, {}, {}
-    parts = {name: sorted(found) for name, found in suspects.items()}
-    while parts:
-        last, views = views, _ask(minions, "tabledata.rows", {
-            "wanted": {name: {"buckets": buckets[name], "only": only} for name, only in parts.items()}})
-        for name in list(parts):
-            now = _unequal([views[minion][name] for minion in minions])
-            keys[name] = keys[name] & now if name in keys else now
-            if not keys[name]:
-                del parts[name], keys[name]
-        looked += 1
-        still = last and not any(
-            last[minion][name].get(key) != views[minion][name].get(key)
-            for name, found in keys.items() for key in found for minion in minions
-        )
-        if (looked >= looks and still) or looked >= looks * PATIENCE:
-            break
-        if parts:
-            time.sleep(pause)
-    return looked, {
-        name: {
-            "reason": "rows differ",
-            "count": len(found),
-            "keys": {
-                key: {minion: views[minion][name].get(key) for minion in minions} for key in sorted(found)[:SHOWN]
-            },
-        }
-        for name, found in keys.items()
+def _look(state):
+    """The rows that differ, once more."""
+    _pass(state)
+    minions = state["minions"]
+    views = _rows_of(state)
+    keys, still = {}, {}
+    for name, before in state["keys"].items():
+        now = {key: {minion: views[minion][name].get(key) for minion in minions} for key in before}
+        now = {key: values for key, values in now.items() if len(set(values.values())) > 1}
+        if now:
+            keys[name] = now
+            still[name] = [key for key, values in now.items() if values == before[key]]
+    state.update(keys=keys, still=still, look=state["look"] + 1)
+    at_rest = all(len(still[name]) == len(found) for name, found in keys.items())
+    # The first of them has nothing to stand still against.
+    if not keys or (at_rest and state["look"] >= state["looks"]) or state["look"] >= state["looks"] * PATIENCE:
+        _look_further(state)
+
+
+def _look_further(state):
+    """Parts that had to wait, since too many rows differed: their turn comes when those have turned out to be late."""
+    waiting = [name for name in state["whole"] if name not in state["keys"]]
+    state["phase"] = "done"
+    if waiting and state["rounds"] < state["looks"] * PATIENCE:
+        state["suspects"] = [{"table": name, **part} for name in waiting for part in state["whole"].pop(name)]
+        state.update(phase="again", again=0, look=0, rounds=state["rounds"] + 1)
+
+
+def _rows_of(state):
+    """{minion: {table: {key: hash}}} of all rows that are looked at."""
+    minions = state["minions"]
+    views = {minion: {} for minion in minions}
+    with_key = [name for name in state["keys"] if state["tables"][name]["key"]]
+    for group in _groups(with_key, lambda name: len(state["keys"][name])):
+        wanted = {name: list(state["keys"][name]) for name in group}
+        for minion, answer in _ask(minions, "tabledata.by_key", {"wanted": wanted}).items():
+            views[minion].update(answer)
+    for name in set(state["keys"]) - set(with_key):
+        for minion, answer in _ask(minions, "tabledata.rows", {"parts": [state["tables"][name]["look"]]}).items():
+            views[minion][name] = answer[0]
+    return views
+
+
+def result(state):
+    """
+    Tell what a comparison has found.
+
+    state
+        A comparison that is ``done``.
+
+    Returns ``{"equal": bool, "tables": number, "rows": number on the first node, "parts", "looks": number, "differing":
+    {table: {key: {minion: hash or None}}}, "unproved": {table: {"keys": [keys], "why": text}}, "whole": {table: [parts
+    that differ and were not narrowed down]}, "schema": {table: {"missing": [minions]}}, "skipped": {table: why}}``.
+    ``equal`` is true only if nothing differs, nothing is left unproved and nothing was skipped.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd tablecompare.result "$state"
+    """
+    differing, unproved = {}, {}
+    late = "; ".join(f"{minion}: {why}" for minion, why in sorted(state["late"].items()))
+    for name, found in state["keys"].items():
+        still = set(state["still"].get(name, ()))
+        proved, open_rows = {}, []
+        for key, values in found.items():
+            # Nothing is proved of a node that replication has not passed.
+            known = {minion: value for minion, value in values.items() if minion not in state["late"]}
+            if key in still and len(set(known.values())) > 1:
+                proved[key] = known
+            else:
+                open_rows.append(key)
+        if proved:
+            differing[name] = proved
+        if open_rows:
+            why = late if late else "they were written before every look"
+            unproved[name] = {"keys": open_rows, "why": why}
+    for name in set(state["whole"]) - set(differing) - set(unproved):
+        unproved[name] = {"keys": [], "why": "too many rows differed at every look to be looked at one by one"}
+    return {
+        "equal": not (differing or unproved or state["schema"] or state["skipped"]),
+        "tables": len(state["tables"]), "rows": state["rows"], "parts": state["parts"], "looks": state["look"],
+        "differing": differing, "unproved": unproved, "whole": state["whole"], "schema": state["schema"],
+        "skipped": state["skipped"],
     }

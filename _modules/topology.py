@@ -17,6 +17,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,127}")
+PLAN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,126}")
 DIRECTORY = re.compile(r"/[^\x00-\x1f]{1,1023}")
 
 SITE_DEFAULTS = {
@@ -38,7 +39,15 @@ ORDER_DEFAULTS = {
 ORDER_ONLY = {
     "insist": "it would switch the refusal of a needless run off for good",
     "fresh": "it would switch going on with an unfinished run off for good",
+    "plan": "a plan is approved for one run",
 }
+# How drift is looked for, and how long a plan is open: (default, least, most).
+DRIFT_LIMITS = {
+    "cooldown": (900, 0, 604800),
+    "share": (50, 1, 100),
+    "max_lag": (60, 1, 86400),
+}
+PLAN_LIMITS = {"hours": (24, 1, 720)}
 CHOICES = {
     "on_drift": ("ignore", "plan", "reprovision"),
     "method": ("rsync",),
@@ -57,8 +66,8 @@ def validate(tungsten):
     tungsten
         The dictionary as it stands in pillar.
 
-    Returns ``{"faults": ["tungsten:sites:east:nodes: …"], "topology": {"sites": {…}, "reprovision": {…}}}``; the
-    nodes of a site are always ``{host: minion}``. With faults the topology must not be used.
+    Returns ``{"faults": ["tungsten:sites:east:nodes: …"], "topology": {"sites": {…}, "reprovision": {…}, "drift": {…},
+    "plans": {…}}}``; the nodes of a site are always ``{host: minion}``. With faults the topology must not be used.
 
     CLI Example:
 
@@ -69,7 +78,7 @@ def validate(tungsten):
     faults = []
     if not isinstance(tungsten, dict) or not isinstance(tungsten.get("sites"), dict) or not tungsten["sites"]:
         return {"faults": ["tungsten:sites: must list the sites by name"], "topology": {}}
-    _unknown(tungsten, {"sites", "reprovision"}, "tungsten", faults)
+    _unknown(tungsten, {"sites", "reprovision", "drift", "plans"}, "tungsten", faults)
     sites = {
         name: _site(name, site, f"tungsten:sites:{name}", faults) for name, site in tungsten["sites"].items()
     }
@@ -77,7 +86,9 @@ def validate(tungsten):
         faults.append("tungsten:sites: a site can only be rebuilt from another one, so there must be two or more")
     _unique(sites, faults)
     order = _order(tungsten.get("reprovision", {}), sites, "tungsten:reprovision", faults)
-    return {"faults": faults, "topology": {"sites": sites, "reprovision": order}}
+    drift = _numbers(tungsten.get("drift", {}), DRIFT_LIMITS, "tungsten:drift", faults)
+    plans = _plans(tungsten.get("plans", {}), "tungsten:plans", faults)
+    return {"faults": faults, "topology": {"sites": sites, "reprovision": order, "drift": drift, "plans": plans}}
 
 
 def _unknown(given, known, path, faults):
@@ -166,7 +177,7 @@ def _order(order, sites, path, faults):
     if not isinstance(order, dict):
         faults.append(f"{path}: must be a dictionary")
         return {}
-    known = {"failed", "definitive", "donor", *ORDER_DEFAULTS}
+    known = {"failed", "definitive", "donor", "plan", *ORDER_DEFAULTS}
     _unknown(order, known, path, faults)
     order = {**ORDER_DEFAULTS, **order}
     for key in ("failed", "definitive"):
@@ -181,13 +192,39 @@ def _order(order, sites, path, faults):
         faults.append(f"{path}:donor: {donor!r} is not a node of the definitive site {order.get('definitive')!r}")
     _choice("method", order["method"], f"{path}:method", faults)
     _choice("replica_method", order["replica_method"], f"{path}:replica_method", faults)
-    for key in ORDER_ONLY:
+    for key in ("insist", "fresh"):
         if not isinstance(order[key], bool):
             faults.append(f"{path}:{key}: must be true or false")
+    if order.get("plan") is not None:
+        _expect(PLAN, order["plan"], f"{path}:plan", "the id of a plan", faults)
     for key in ("donor_lease", "patience"):
         if isinstance(order[key], bool) or not isinstance(order[key], int) or not 5 <= order[key] <= 86400:
             faults.append(f"{path}:{key}: must be a whole number of seconds, 5 to 86400")
     return order
+
+
+def _numbers(given, limits, path, faults):
+    if not isinstance(given, dict):
+        faults.append(f"{path}: must be a dictionary")
+        return {}
+    _unknown(given, limits, path, faults)
+    numbers = {**{key: default for key, (default, _, _) in limits.items()}, **given}
+    for key, (_, least, most) in limits.items():
+        number = numbers[key]
+        if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+            faults.append(f"{path}:{key}: must be a whole number, {least} to {most}")
+    return numbers
+
+
+def _plans(given, path, faults):
+    if not isinstance(given, dict):
+        faults.append(f"{path}: must be a dictionary")
+        return {}
+    second = given.get("second_person", False)
+    if not isinstance(second, bool):
+        faults.append(f"{path}:second_person: must be true or false")
+    hours = {key: value for key, value in given.items() if key != "second_person"}
+    return {**_numbers(hours, PLAN_LIMITS, path, faults), "second_person": second}
 
 
 def merge(tungsten, order):
@@ -243,7 +280,8 @@ def get():
     """
     Return the validated topology as this minion's pillar has it.
 
-    Returns ``{"sites": {site: {"service", "nodes": {host: minion}, …}}, "reprovision": {…}}``.
+    Returns ``{"sites": {site: {"service", "nodes": {host: minion}, …}}, "reprovision": {…}, "drift": {…},
+    "plans": {…}}``.
     Raises CommandExecutionError that lists every fault with its path in pillar.
 
     CLI Example:

@@ -221,12 +221,16 @@ def parse_status(text):
     return _typed(blocks[0])
 
 
-def services(which):
+def services(which, full=False, timeout=READ_SECONDS):
     """
     List the services of one of this host's replicators.
 
     which
         ``cluster`` or ``cross_site``.
+    full
+        Tell of each service all that :py:func:`status` tells, in the same single call of trepctl. False if not given.
+    timeout
+        Seconds; after them a replicator that hangs is given up.
 
     Returns what :py:func:`parse_services` returns. Raises CommandExecutionError if the replicator does not
     answer.
@@ -235,11 +239,34 @@ def services(which):
 
     .. code-block:: bash
 
-        salt east1 trepctl.services cross_site
+        salt east1 trepctl.services cross_site full=True
 
     Manual: cmdline-tools-trepctl-command-services.
     """
-    return parse_services(_ask(which, "services", "-json"))
+    words = ("services", "-full", "-json") if full else ("services", "-json")
+    return parse_services(_ask(which, *words, seconds=_seconds(timeout)))
+
+
+def positions():
+    """
+    Tell how far every service of this host is, of both of its replicators.
+
+    Returns ``{service: {"state", "appliedLastSeqno", "appliedLatency"}}``; the names are those of the sites' services, of
+    which the host's own one is in the cluster's replicator. Raises CommandExecutionError if one of the replicators does
+    not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east1 trepctl.positions
+
+    Manual: cmdline-tools-trepctl-command-services.
+    """
+    return {
+        name: {key: now.get(key) for key in ("state", "appliedLastSeqno", "appliedLatency")}
+        for which in HOMES for name, now in services(which).items()
+    }
 
 
 def status(service, which):

@@ -106,6 +106,81 @@ def heartbeats(topology, primaries, timeout=120):
     return sent
 
 
+def passed(minions, timeout=60):
+    """
+    Wait until each of some nodes has applied what any of them has applied now, of every service.
+
+    Whatever was read on one of them before has then reached all others, unless it was written over.
+
+    minions
+        Minion ids.
+    timeout
+        Seconds. A node whose service is not ONLINE is not waited for: it will not get there.
+
+    Returns ``{minion: why}`` of those that have not got there, empty if replication has passed. Raises nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd verify.passed '[east1, west1]'
+    """
+    deadline = time.monotonic() + timeout
+    goals = None
+    while True:
+        found, late = _everywhere(minions)
+        if goals is None:
+            goals = {}
+            for service, now in (item for services in found.values() for item in services.items()):
+                seqno = now.get("appliedLastSeqno")
+                goals[service] = max(goals.get(service, -1), -1 if seqno is None else seqno)
+        hopeless = set(late)
+        for minion, services in found.items():
+            for service, goal in goals.items():
+                now = services.get(service, {"state": "missing"})
+                seqno = now.get("appliedLastSeqno")
+                if now["state"] != "ONLINE" or seqno is None or seqno < goal:
+                    late[minion] = f"its service {service} is {now['state']} at {seqno}, others have applied {goal}"
+                    if now["state"] != "ONLINE" and not now["state"].startswith("GOING-ONLINE"):
+                        hopeless.add(minion)
+                        break
+        if set(late) == hopeless or time.monotonic() > deadline:
+            return late
+        time.sleep(0.5)
+
+
+def _everywhere(minions):
+    """({minion: {service: what trepctl says}}, {minion: why it said nothing}) over both replicators of each node."""
+    gathered = __salt__["fleet.gather"](minions, "trepctl.positions")
+    return gathered["answers"], dict(gathered["faults"])
+
+
+def behind(minions, seconds):
+    """
+    Name the nodes that are further behind than they may be, by the latency that their replicators tell.
+
+    minions
+        Minion ids.
+    seconds
+        How far behind a node may be.
+
+    Returns ``{minion: "service west is 90 s behind"}``; a node that does not answer is in it too. Raises nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd verify.behind '[east2, west3]' 60
+    """
+    found, behind_now = _everywhere(minions)
+    for minion, services in found.items():
+        for service, now in services.items():
+            latency = now.get("appliedLatency")
+            if now["state"] == "ONLINE" and latency is not None and latency > seconds:
+                behind_now[minion] = f"service {service} is {latency:.0f} s behind"
+    return behind_now
+
+
 def _position(minion, where):
     return __salt__["fleet.ask"]([minion], "trepctl.position", kwarg=where)[minion]
 

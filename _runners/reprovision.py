@@ -1,10 +1,10 @@
 """
-What an operator and the reactor ask the master for: look before a run, react to a drift event, watch a run, read its
-record, stop it.
+What an operator and the reactor ask the master for: look before a run, plan and approve it, react to a drift event,
+watch a run, read its record, stop it.
 """
 
+import copy
 import logging
-import os
 import re
 import sys
 import time
@@ -220,7 +220,7 @@ def preflight(failed=None, definitive=None, donor=None):
         As in ``pillar='{"reprovision": …}'``.
 
     Returns ``{"ready": bool, "findings": [{"node", "level": "error" or "warning", "what", "do"}], "primaries": {site:
-    host}, "donor", "resumes": True if an unfinished run would be gone on with, "why": why not}``. Raises
+    host}, "donor", "resumes": True if an unfinished run would be gone on with, "run": its id, "why": why not}``. Raises
     CommandExecutionError when the pillar has faults.
 
     CLI Example:
@@ -235,6 +235,8 @@ def preflight(failed=None, definitive=None, donor=None):
     previous = _exec("runrecord.latest", topology["reprovision"]["failed"])
     found = _exec("survey.take", topology, previous)
     findings = [*_at_the_master(topology["reprovision"], previous), *found["findings"]]
+    # Of use to who makes a plan, not to who reads this.
+    found = {key: value for key, value in found.items() if key != "facts"}
     return {**found, "ready": all(finding["level"] != "error" for finding in findings), "findings": findings}
 
 
@@ -256,6 +258,193 @@ def _at_the_master(order, previous):
         except CommandExecutionError as error:
             findings.append({"node": site, "level": "error", "what": str(error), "do": do})
     return findings
+
+
+def plan(failed=None, definitive=None, donor=None, why=None):
+    """
+    Make a plan: every step on every node, how much data, how long, what would be lost. A person approves or denies it.
+
+    Nothing is changed on any node. The plan is kept by the master, open for as long as the pillar's ``plans:hours``
+    says; an older open one of the site is superseded, and while the facts are the same the open one is returned again.
+    In words it goes to stderr. Without arguments it is about the standing order in pillar.
+
+    failed, definitive, donor
+        As in ``pillar='{"reprovision": …}'``.
+    why
+        Why it is made, for the record.
+
+    Returns the plan as docs/plans.md tells, with its id as ``plan``. Raises CommandExecutionError when the pillar has
+    faults, or with everything that would stop a run now: then no plan is made.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run reprovision.plan east
+        salt-run reprovision.plan failed=east definitive=west donor=west3 --out=json
+    """
+    order = {key: value for key, value in (("failed", failed), ("definitive", definitive), ("donor", donor)) if value}
+    return _propose(_exec("topology.merge", _tungsten(), order), _who(), why)
+
+
+def _propose(topology, by, why):
+    order = topology["reprovision"]
+    before = _exec("plans.open", order["failed"])
+    found = None
+    if before and not order.get("donor") and before["binding"]["order"]["definitive"] == order["definitive"]:
+        # Two replicas as good as each other would else make two plans, by whose latency is lower at the moment.
+        kept = {**order, "donor": before["binding"]["order"]["donor"]}
+        found = _surveyed({**topology, "reprovision": kept}, refuse=False)
+    found = found or _surveyed(topology)
+    topology = {**topology, "reprovision": {**order, "donor": found["donor"]}}
+    needless = _exec("attempt.needless", order["failed"], _exec("runrecord.latest", order["failed"]))
+    if needless:
+        found["findings"].append({"node": order["failed"], "level": "warning", "what": needless,
+                                  "do": "Approve the plan only if you know better."})
+    made = _exec("planning.make", topology, found, _tried(topology), _losses(order["failed"], order["definitive"]))
+    kept = _exec("plans.propose", made, by, topology["plans"]["hours"], why)
+    print(_exec("planning.text", kept), file=sys.stderr, flush=True)
+    return kept
+
+
+def _surveyed(topology, refuse=True):
+    """What is found now, if nothing speaks against a run; who approves a plan insists, so that is not asked for."""
+    order = topology["reprovision"]
+    previous = _exec("runrecord.latest", order["failed"])
+    findings = _at_the_master({**order, "insist": True}, previous)
+    found = _exec("survey.take", topology, previous)
+    findings += found["findings"]
+    if any(finding["level"] == "error" for finding in findings):
+        if not refuse:
+            return None
+        raise CommandExecutionError(
+            "This cannot be run now:\n  " + "\n  ".join(_exec("readiness.text", findings))
+            + "\nNothing was changed.")
+    return {**found, "findings": findings}
+
+
+def _order(topology):
+    kept = ("failed", "definitive", "donor", "method", "replica_method")
+    return {key: topology["reprovision"][key] for key in kept}
+
+
+def _tried(topology):
+    """What the orchestration itself says that it would do: a plan made by other means might say something else."""
+    # It writes into its options.
+    client = salt.runner.RunnerClient(copy.deepcopy(dict(__opts__)))
+    pillar = {"reprovision": {**_order(topology), "insist": True}}
+    try:
+        returned = client.cmd(
+            "state.orchestrate", kwarg={"mods": "orch.reprovision", "test": True, "pillar": pillar}, print_event=False)
+    finally:
+        if hasattr(client, "destroy"):
+            client.destroy()
+    states = next(iter(returned["data"].values())) if isinstance(returned, dict) and "data" in returned else returned
+    return _exec("planning.steps", states, topology)
+
+
+def _losses(failed, definitive):
+    """What the newest drift check says that only the failed site has; None if there is none that says it."""
+    found = _exec("checkrecord.latest", finished=True)
+    last = _exec("runrecord.latest", failed)
+    if not found or found["reference"] != definitive or failed not in found["nodes_of"]:
+        return None
+    if last and last["started"] > found["started"]:
+        # It has seen data that have been replaced since, or are being replaced.
+        return None
+    tables = found["sites"].get(failed, {}).get("tables", {})
+    saved = [f"{node}:{file['path']}" for each in found.get("saved", {}).get(failed, [])[-1:]
+             for node, file in sorted(each["files"].items())]
+    return {
+        "check": found["check"], "finished": found["finished"], "verdict": found["verdict"],
+        "reference": found["reference"], "saved": ", ".join(saved) or None,
+        "tables": {name: {key: each[key] for key in ("changed", "missing", "extra")} for name, each in tables.items()},
+    }
+
+
+def approve(plan, reason=None):
+    """
+    Approve an open plan, and start the orchestration that does exactly what it says.
+
+    All nodes are looked at once more. If anything that the plan binds has changed since it was made, it is outdated,
+    and nothing is started; the orchestration itself looks again, before its first change.
+
+    plan
+        Its id, as ``reprovision.plan`` returns it.
+    reason
+        For the record.
+
+    Returns ``{"plan", "site", "run": the id of the run that is gone on with, or None, "jid": of the orchestration,
+    "watch": the command to watch it with, "command": what starts it again if it is refused for a passing reason}``.
+    Raises CommandExecutionError when the plan is not open, when who approves it may not, when a run is impossible now,
+    or with what has changed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run reprovision.approve east-20261125T150102-1a2b 'rows are saved, go on'
+    """
+    who, tungsten = _who(), _tungsten()
+    topology = _exec("topology.merge", tungsten, _exec("plans.load", plan)["binding"]["order"])
+    site = topology["reprovision"]["failed"]
+    rules = {"second_person": topology["plans"]["second_person"],
+             "by_itself": topology["sites"][site]["on_drift"] == "reprovision"}
+    kept = _exec("plans.consider", plan, who, **rules)
+    found = _surveyed(topology)
+    changed = _exec("planning.changes", kept["binding"], _exec("planning.binding", topology, found))
+    if changed:
+        _exec("plans.decide", plan, "outdated", who, "; ".join(changed))
+        raise CommandExecutionError(
+            f"Plan {plan} is outdated, nothing was started. What has changed since it was made: {'; '.join(changed)}. "
+            f"A new one: salt-run reprovision.plan {site} {topology['reprovision']['definitive']}")
+    _exec("plans.decide", plan, "approved", who, reason, **rules)
+    # A drift event in the seconds before the run has its lock starts no other one.
+    _exec("runlock.claim", site, "starting", STARTING_SECONDS)
+    order = {**_order(topology), "plan": plan}
+    client = salt.runner.RunnerClient(__opts__)
+    # Salt's own name of who called, so that the run's record has it too.
+    job = client.asynchronous("state.orchestrate", {"mods": "orch.reprovision", "pillar": {"reprovision": order}},
+                              user=_caller())
+    log.warning("Plan %s approved by %s: orchestration started as job %s", plan, who, job["jid"])
+    return {"plan": plan, "site": site, "run": found["run"], "jid": job["jid"],
+            "watch": f"salt-run reprovision.watch {site}", "command": _exec("runwords.command", order)}
+
+
+def deny(plan, reason=None):
+    """
+    Deny an open plan: nobody can approve it any more.
+
+    plan
+        Its id.
+    reason
+        For the record.
+
+    Returns the plan with ``decided``. Raises CommandExecutionError if it is not open.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run reprovision.deny east-20261125T150102-1a2b 'it was only late'
+    """
+    return _exec("plans.decide", plan, "denied", _who(), reason)
+
+
+def plans(site=None):
+    """
+    Return every plan on record, oldest first: ``[{"plan", "site", "state", "by", "why", "made", "expires", "decided",
+    "run"}]``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run reprovision.plans
+        salt-run reprovision.plans east --out=json
+    """
+    kept = ("plan", "site", "state", "by", "why", "made", "expires", "decided", "run")
+    return [{key: found[key] for key in kept} for found in _exec("plans.every", site)]
 
 
 def status(site=None):
@@ -357,8 +546,14 @@ def abort(site, reason=None, wait=60):
     return {key: found[key] for key in ("run", "state", "donor_state")}
 
 
+def _caller():
+    """Salt's name for who called: it puts that into this module before each call, and no argument can set it."""
+    return globals().get("__user__", "UNKNOWN")
+
+
 def _who():
-    return os.environ.get("SUDO_USER") or __opts__.get("user")
+    """The person behind it; ``event`` for the reactor."""
+    return _exec("runwords.person", _caller())
 
 
 def _give_back(found):

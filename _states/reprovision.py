@@ -87,8 +87,8 @@ def preflight(name):
     ``pillar='{"reprovision": {"failed": …, "definitive": …}}'``.
 
     Fails when the pillar has faults, a node does not answer, the installation is composite, the failed site's primary
-    or a healthy donor is not found, something would break a later step, another run has the site, or there is nothing
-    to repair.
+    or a healthy donor is not found, something would break a later step, another run has the site, there is nothing to
+    repair, or the order names a plan that is not approved for exactly this.
 
     .. code-block:: yaml
 
@@ -123,11 +123,16 @@ def _preflight(name, begun):
     if any(finding["level"] == "error" for finding in found["findings"]):
         raise CommandExecutionError(
             "The preflight found:\n  " + "\n  ".join(__salt__["readiness.text"](found["findings"])))
+    # To be tried a run needs no plan: that is how a plan is made.
+    planned = None if __opts__["test"] else __salt__["plans.admit"](order, found, topology)
     if found["resumes"]:
         run = __salt__["attempt.go_on"](previous, before)
     else:
         steps = [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"]
         run = __salt__["attempt.begin"](run_id, order, found, topology, steps)
+    if planned:
+        __salt__["plans.use"](planned["plan"], run["run"])
+        run["plan_id"] = planned["plan"]
     # These may be another time other ones; they decide nothing about what is done.
     run.update({key: order[key] for key in ("donor_lease", "patience")}, findings=found["findings"])
     __context__["reprovision"] = {"run": run, "topology": topology}
@@ -444,7 +449,7 @@ def verified(name, timeout=300, until=None):
             [minion for nodes in run["nodes"].values() for minion in nodes.values()])
         run["verified"] = {"heartbeats": seqnos, **{key: compared[key] for key in ("equal", "tables", "rows")}}
         if not compared["equal"]:
-            raise CommandExecutionError(f"The data of the nodes differs: {compared['differing']}")
+            raise CommandExecutionError(f"The data of the nodes differs: {__salt__['driftfindings.briefly'](compared)}")
         comment = (
             f"Every service is ONLINE, heartbeats arrived everywhere ({seqnos}), and all nodes agree on "
             f"{compared['rows']} rows in {compared['tables']} tables."

@@ -5,7 +5,7 @@
   pillar; what may be destroyed, and from where, stands in pillar alone.
 -#}
 look at the site:
-  runner.reprovision.drift:
+  runner.drift.react:
     - args:
       - site: {{ tag.split("/", 2)[2] | json }}
       - reporter: {{ data.get("id", "") | string | json }}

@@ -65,16 +65,16 @@ def orchestrate(lab):
     return code, log.read()
 
 
-def watch(lab):
-    """Show the run's steps as they happen."""
+def watch(lab, wait=60):
+    """Show the run's steps as they happen, once it has begun within so many seconds."""
     shown = subprocess.Popen(
-        hosts.command(lab, MASTER, ["salt-run", "reprovision.watch", FAILED, "--log-level=quiet"]),
+        hosts.command(lab, MASTER, ["salt-run", "reprovision.watch", FAILED, f"wait={wait}", "--log-level=quiet"]),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for line in shown.stderr:
         # Salt 3008's own farewell, harmless.
         if not line.startswith("unclosed "):
             print(line, end="", flush=True)
-    shown.wait(600)
+    shown.wait(900)
 
 
 def by_event(lab):
@@ -83,7 +83,11 @@ def by_event(lab):
     for _ in range(2):
         hosts.execute(
             lab, reporter, ["salt-call", "event.send", f"tungsten/drift/{FAILED}", "--out=quiet"], capture=True)
-    watch(lab)
+    # The master looks for itself, makes a plan, saves what would be lost, and approves the plan before it begins.
+    watch(lab, wait=600)
+    note = salt.call(lab, ["salt-run", "reprovision.reported", FAILED, "--out=json"])
+    print(f"\nWhat the master had seen: {note['why']}\nWhat it decided: {note['decision']}")
+    print(f"Rows that would have been lost are in: {json.dumps(note['saved'])}", flush=True)
     record = salt.call(lab, ["salt-run", "reprovision.record", FAILED, "--out=json"])
     return 0 if record["state"] == "done" else 1, json.dumps(record, indent=2)
 

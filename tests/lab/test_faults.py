@@ -35,7 +35,7 @@ def stopped_run(matrix):
     if matrix.rows is None:
         matrix.bring_up()
     data.make_drift(lab, faultmatrix.FAILED, matrix.rows)
-    salt.call(lab, ["salt-run", "reprovision.drift", faultmatrix.FAILED, "--out=json"])
+    faultmatrix.report_drift(lab)
     known = len(invariants.records(lab, faultmatrix.FAILED))
 
     def begin(order, number):

@@ -126,8 +126,8 @@ def _master(lab, root):
         (root / "etc/systemd/system/multi-user.target.wants" / unit).unlink(missing_ok=True)
 
 
-def pillar(lab, root, on_drift=None):
-    """The topology of this lab as the operator would write it: one file a site."""
+def pillar(lab, root, on_drift=None, **sections):
+    """The topology of this lab as the operator would write it: one file a site; and other sections, such as drift."""
     folder = root / "srv/pillar"
     shutil.rmtree(folder, ignore_errors=True)
     sites = lab.site_nodes()
@@ -144,7 +144,7 @@ def pillar(lab, root, on_drift=None):
             "on_drift": (on_drift or {}).get(site, "plan"),
         }}}}, indent=2))
     failed, definitive = list(sites)[:2]
-    _write(folder / "tungsten/reprovision.sls", json.dumps({"tungsten": {"reprovision": {
+    _write(folder / "tungsten/reprovision.sls", json.dumps({"tungsten": {**sections, "reprovision": {
         "failed": failed,
         "definitive": definitive,
         "donor": sites[definitive][-1],

@@ -1,5 +1,6 @@
 """One image for all hosts: Debian with systemd, MariaDB, sshd and Salt at production paths."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -81,10 +82,15 @@ def _apt_sources():
 
 
 def build():
-    """Make the image unless it is there; a half-built one never gets its final name."""
+    """Make the image unless it is there; a half-built one never gets its final name, and two labs build it once."""
     target = path()
-    if target.is_dir():
-        return target
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "building").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        return target if target.is_dir() else _make(target)
+
+
+def _make(target):
     salt_wheels = wheels()
     say("building the image of the lab's hosts (once, about two minutes)")
     root = target.with_suffix(".part")

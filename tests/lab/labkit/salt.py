@@ -36,12 +36,17 @@ def sync(lab):
 
 def call(lab, argv, timeout=300):
     """A Salt command on the master; its JSON as Python."""
+    return answer(lab, argv, timeout)[1]
+
+
+def answer(lab, argv, timeout=300):
+    """A Salt command on the master: its exit code, its JSON as Python, and what it said on stderr."""
     done = hosts.execute(lab, MASTER, argv, capture=True, timeout=timeout)
     text = done.stdout
     start = min((text.find(mark) for mark in "{[" if mark in text), default=-1)
     if start < 0:
-        return {}
+        return done.returncode, {}, done.stderr
     try:
-        return json.loads(text[start:])
+        return done.returncode, json.loads(text[start:]), done.stderr
     except ValueError:
         raise LabError(f"{' '.join(argv)} did not answer JSON: {text[-500:]}{done.stderr[-500:]}") from None

@@ -28,19 +28,20 @@ def functions():
         "runrecord.now": create_autospec(runrecord.now, return_value=NOW),
         "runrecord.reported": create_autospec(runrecord.reported, return_value=None),
         "runwords.command": create_autospec(runwords.command, side_effect=runwords.command),
+        "runwords.person": create_autospec(runwords.person, side_effect=runwords.person),
     }
 
 
 @pytest.fixture
 def configure_loader_modules(functions):
-    return {attempt: {"__salt__": functions, "__opts__": {"__role": "master", "user": "root"}}}
+    return {attempt: {"__salt__": functions, "__opts__": {"__role": "master", "user": "sudo_alice"}}}
 
 
 @pytest.fixture(autouse=True)
 def process(monkeypatch):
-    """Who ordered the run, and its process."""
     monkeypatch.setattr(attempt.os, "getpid", lambda: 4711)
-    monkeypatch.setenv("SUDO_USER", "alice")
+    # Of whoever started the master: it says nothing about who ordered the run.
+    monkeypatch.setenv("SUDO_USER", "mallory")
 
 
 def order(**more):
@@ -63,6 +64,21 @@ class TestRefuseRepetition:
     def test_insisted(self, functions):
         assert attempt.refuse_repetition("east", DONE, order(insist=True)) is None
         functions["runrecord.reported"].assert_not_called()
+
+    def test_who_approved_a_plan_has_insisted(self, functions):
+        assert attempt.refuse_repetition("east", DONE, order(plan="east-20260101T000000-1a2b")) is None
+        with pytest.raises(CommandExecutionError, match="There is nothing to repair"):
+            attempt.refuse_repetition("east", DONE, order(plan=None))
+
+    @pytest.mark.parametrize("previous, reported, told", [
+        (None, None, False), ({"state": "failed"}, None, False), (DONE, None, True),
+        (DONE, "2026-01-01T23:59:59Z", True), (DONE, "2026-01-02T00:00:01Z", False)])
+    def test_needless_tells_the_same_without_a_refusal(self, functions, previous, reported, told):
+        functions["runrecord.reported"].return_value = reported and {"reported": reported}
+        why = attempt.needless("east", previous)
+        assert why == (told and (
+            "There is nothing to repair: site east was re-provisioned and verified at 2026-01-02T00:00:00Z (run "
+            f"{RUN}), and no drift has been reported against it since.") or None)
 
     def test_reported_since(self, functions):
         functions["runrecord.reported"].return_value = {"reported": "2026-01-02T00:00:01Z"}
@@ -101,7 +117,9 @@ class TestRefuseHalfBuilt:
 
 class TestBegin:
     FOUND = {"primaries": {"east": "east1", "west": "west1"}, "donor": "west2", "findings": [], "resumes": False,
-             "why": "no run of this site is unfinished"}
+             "run": None, "why": "no run of this site is unfinished",
+             "facts": {"west2": {"contents": {"datadir": {"bytes": 70}, "log_bin_basename": {"bytes": 7}}},
+                       "m1": {"contents": {"datadir": {"bytes": 1000}}}}}
 
     @pytest.fixture
     def topology(self):
@@ -121,6 +139,7 @@ class TestBegin:
             "method": "rsync",
             "replica_method": "xtrabackup",
             "nodes": {"east": {"east1": "m1", "east2": "m2"}, "west": {"west1": "west1", "west2": "west2"}},
+            "bytes": 77,
             "started": NOW,
             "plan": PLAN,
             "attempts": [THIS],
@@ -131,15 +150,19 @@ class TestBegin:
         }
 
     def test_the_primary_is_the_failed_sites(self, topology):
-        run = attempt.begin(RUN, order(failed="west", definitive="east"), self.FOUND, topology, PLAN)
+        found = {**self.FOUND, "donor": "east2"}
+        run = attempt.begin(RUN, order(failed="west", definitive="east"), found, topology, PLAN)
         assert (run["failed"], run["definitive"], run["primary"]) == ("west", "east", "west1")
 
-    @pytest.mark.parametrize("sudo, who", [("bob", "bob"), ("", "root"), (None, "root")])
-    def test_who_ordered_it(self, monkeypatch, topology, sudo, who):
-        if sudo is None:
-            monkeypatch.delenv("SUDO_USER")
-        else:
-            monkeypatch.setenv("SUDO_USER", sudo)
+    @pytest.mark.parametrize("fact", [{}, {"contents": None}])
+    def test_a_donor_that_does_not_tell_how_much_it_has(self, topology, fact):
+        assert attempt.begin(RUN, order(), {**self.FOUND, "facts": {"west2": fact}}, topology, PLAN)["bytes"] is None
+        assert attempt.begin(RUN, order(), {**self.FOUND, "facts": {}}, topology, PLAN)["bytes"] is None
+
+    @pytest.mark.parametrize("user, who", [
+        ("root", "root"), ("sudo_bob", "bob"), ("carol", "carol"), ("Reactor", "event"), (None, "unknown")])
+    def test_who_ordered_it(self, topology, user, who):
+        attempt.__opts__["user"] = user
         assert attempt.begin(RUN, order(), self.FOUND, topology, PLAN)["attempts"][0]["who"] == who
 
 

@@ -55,6 +55,18 @@ class TestCommand:
     def test_it_goes_on_with_what_the_run_was_begun_with(self):
         assert runwords.again(record()) == AGAIN
 
+    def test_a_run_under_a_plan_goes_on_under_it(self):
+        run = record(plan_id="east-20260101T000000-1a2b")
+        assert runwords.again(run) == AGAIN.replace('"}}', '", "plan": "east-20260101T000000-1a2b"}}')
+        assert runwords.again(record(plan_id=None)) == AGAIN
+
+    @pytest.mark.parametrize("user, who", [
+        ("root", "root"), ("sudo_alice", "alice"), ("alice", "alice"), ("sudo_sudo_alice", "sudo_alice"),
+        ("Reactor", "event"), ("UNKNOWN", "unknown"), ("", "unknown"), ("sudo_", "unknown"), (None, "unknown"),
+        (["alice"], "unknown")])
+    def test_a_person_is_the_same_in_whichever_way_she_comes(self, user, who):
+        assert runwords.person(user) == who
+
     def test_a_shell_hands_salt_the_whole_order(self):
         order = {"failed": "east", "definitive": "THE GOOD SITE", "donor": None}
         *words, pillar = shlex.split(runwords.command(order))

@@ -28,6 +28,12 @@ SILENT = "does not answer preflight.facts (salt m-east2 test.ping)"
 WARNING = {"node": "m-east1", "level": "warning", "what": "its clock is off", "do": "Set it."}
 
 
+FACTS = {
+    minion: {"locations": {"datadir": {"path": f"/data/{minion[2:]}", "files": []}},
+             "contents": {"datadir": {"bytes": 7}}} for minion in MINIONS
+}
+
+
 def source(role, **more):
     return {
         "role": role,
@@ -82,7 +88,7 @@ def facts(sources):
                 "cross_site": {other: {}},
                 "composite": [],
                 "mysql": True,
-                "locations": {},
+                "locations": {"datadir": {"path": f"/data/{host}", "files": []}},
                 "copy": None,
                 "foreign": [],
                 "faults": [],
@@ -95,7 +101,7 @@ def answers(facts):
     """What the nodes say, by function; a string is a fault."""
     return {
         "preflight.facts": facts,
-        "readiness.facts": {minion: {"time": 1.0} for minion in MINIONS},
+        "readiness.facts": {minion: {"time": 1.0, "contents": {"datadir": {"bytes": 7}}} for minion in MINIONS},
         "readiness.reach": {minion: {"east1": None} for minion in MINIONS},
     }
 
@@ -145,7 +151,9 @@ def test_all_is_well_and_warnings_are_told(topology):
         "primaries": {"east": "east1", "west": "west1"},
         "donor": "west2",
         "resumes": False,
+        "run": None,
         "why": "no run of this site is unfinished",
+        "facts": FACTS,
     }
 
 
@@ -187,7 +195,9 @@ def test_nothing_is_judged_while_a_node_is_silent(topology, functions, answers, 
         "primaries": {},
         "donor": None,
         "resumes": False,
+        "run": None,
         "why": None,
+        "facts": {},
     }
     assert len(asked(functions)) == 1
     functions["preflight.judge"].assert_not_called()
@@ -235,7 +245,8 @@ def test_all_who_do_not_tell_are_named(topology, answers):
 
 def test_an_extension_that_cannot_be_read_is_a_finding_about_the_master(topology, functions):
     functions["readiness.extension"].side_effect = CommandExecutionError("no such file")
-    assert survey.take(topology, None)["findings"] == [error("master", "no such file")]
+    found = survey.take(topology, None)
+    assert found["findings"] == [error("master", "no such file")] and found["facts"] == {}
     functions["readiness.judge"].assert_not_called()
 
 
@@ -255,7 +266,9 @@ class TestResumes:
             "primaries": {"east": "east1", "west": "west1"},
             "donor": "west3",
             "resumes": True,
+            "run": RUN,
             "why": None,
+            "facts": FACTS,
         }
         assert asked(functions)[-1] == ("readiness.reach", ["m-west3"]), "it has still to copy"
         *_, master = functions["readiness.judge"].call_args.args
@@ -286,6 +299,7 @@ class TestResumes:
         found = survey.take(topology, record(copied=True))
         assert found["why"] == f"the data on east1 are no longer the copy that run {RUN} made"
         assert (found["resumes"], found["donor"], found["findings"]) == (False, "west2", [WARNING])
+        assert found["run"] is None, "what is begun anew goes on with nothing"
         assert asked(functions)[-1] == ("readiness.reach", ["m-west2"])
         _, roles, _, _, master = functions["readiness.judge"].call_args.args
         assert roles["copied"] is False and master["run"] is None

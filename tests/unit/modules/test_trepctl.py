@@ -275,6 +275,30 @@ def test_the_file_itself_is_called_as_the_tungsten_user(replicator, which, home)
     assert replicator.kwargs["python_shell"] is False
 
 
+def test_everything_of_all_services_in_one_call(replicator):
+    replicator.services = lambda *_: (0, printed("230-error-services-full-json"))
+    found = trepctl.services("cross_site", full=True)
+    assert [argv[1:] for argv in replicator.calls] == [["-retry", "0", "services", "-full", "-json"]]
+    assert found["east"]["pendingErrorSeqno"] == 3 and found["west"]["maximumStoredSeqNo"] == 2
+
+
+def test_services_waits_no_longer_than_it_is_told(replicator):
+    trepctl.services("cross_site", full=True, timeout=7)
+    assert replicator.run_all.call_args.args[0][2] == "7"
+    trepctl.services("cross_site")
+    assert replicator.run_all.call_args.args[0][2] == "90"
+    replicator.services = lambda *_: (124, "")
+    with pytest.raises(CommandExecutionError, match="services -full -json did not end within 7 s"):
+        trepctl.services("cross_site", full=True, timeout=7)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "20", True, None, 1.5])
+def test_services_refuses_what_is_no_time(replicator, timeout):
+    with pytest.raises(SaltInvocationError):
+        trepctl.services("cross_site", timeout=timeout)
+    assert replicator.calls == []
+
+
 def test_a_missing_trepctl_is_named(replicator, monkeypatch):
     monkeypatch.setattr(trepctl.os.path, "isfile", lambda path: False)
     with pytest.raises(

@@ -24,6 +24,7 @@ resume = load("_modules", "resume")
 runlock = load("_modules", "runlock")
 survey = load("_modules", "survey")
 verify = load("_modules", "verify")
+plans = load("_modules", "plans")
 runrecord = load("_modules", "runrecord")
 runwords = load("_modules", "runwords")
 
@@ -36,7 +37,8 @@ TUNGSTEN = {
     "reprovision": {"failed": "east", "definitive": "west"},
 }
 PRIMARIES = {"east": "east1", "west": "west1", "north": "north1"}
-FOUND = {"findings": [], "primaries": PRIMARIES, "donor": "west3", "resumes": False, "why": "no run is unfinished"}
+FOUND = {"findings": [], "primaries": PRIMARIES, "donor": "west3", "resumes": False, "run": None,
+         "why": "no run is unfinished", "facts": {}}
 PLAN = ["00 preflight", "01 policy", "06 donor shunned", "11 donor given back", "verified", "complete"]
 
 
@@ -118,7 +120,10 @@ def functions():
             attempt.refuse_half_built, side_effect=attempt.refuse_half_built),
         "attempt.begin": create_autospec(attempt.begin, side_effect=attempt.begin),
         "attempt.go_on": create_autospec(attempt.go_on, side_effect=attempt.go_on),
+        "plans.admit": create_autospec(plans.admit, return_value=None),
+        "plans.use": create_autospec(plans.use),
         "runwords.command": create_autospec(runwords.command, side_effect=runwords.command),
+        "runwords.person": runwords.person,
         "runwords.plan": create_autospec(runwords.plan, side_effect=runwords.plan),
         "runwords.how_to_go_on": create_autospec(runwords.how_to_go_on, side_effect=runwords.how_to_go_on),
         "topology.merge": create_autospec(topology.merge, side_effect=topology.merge),
@@ -235,7 +240,8 @@ def previously(**more):
 
 
 def resumes(functions):
-    functions["survey.take"].side_effect = lambda *_: {**copy.deepcopy(FOUND), "resumes": True, "why": None}
+    functions["survey.take"].side_effect = lambda *_: {
+        **copy.deepcopy(FOUND), "resumes": True, "run": "20260101T000000-7", "why": None}
 
 
 class TestPreflight:
@@ -377,6 +383,75 @@ class TestRepetition:
     def test_reported_since(self, functions):
         functions["runrecord.reported"].return_value = {"reported": "2026-01-02T00:00:01Z"}
         assert reprovision.preflight("00 preflight")["result"] is True
+
+
+ID = "east-20260101T000000-1a2b"
+
+
+class TestPlanned:
+    @pytest.fixture
+    def functions(self, functions):
+        functions["plans.admit"].return_value = {"plan": ID, "state": "approved"}
+        reprovision.__pillar__["reprovision"] = {"plan": ID}
+        return functions
+
+    def test_it_is_admitted_under_the_lock_by_what_was_found_and_used_up(self, functions):
+        functions["plans.admit"].side_effect = lambda *_: (
+            functions["runlock.acquire"].called and functions["survey.take"].called and {"plan": ID})
+        assert reprovision.preflight("00 preflight")["result"] is True
+        order, found, whole = functions["plans.admit"].call_args.args
+        assert order["plan"] == ID and found == FOUND and whole["reprovision"] == order
+        functions["plans.use"].assert_called_once_with(ID, saved()["run"])
+        assert saved()["plan_id"] == ID
+
+    def test_it_is_used_up_before_the_record_says_that_a_run_has_it(self, functions):
+        functions["plans.use"].side_effect = lambda *_: functions["runrecord.save"].assert_not_called()
+        assert reprovision.preflight("00 preflight")["result"] is True
+        assert functions["runrecord.save"].called
+
+    @pytest.mark.parametrize("name", ["plans.admit", "plans.use"])
+    def test_what_it_refuses_is_not_begun(self, functions, minions, name):
+        functions[name].side_effect = CommandExecutionError("the primary was another")
+        ret = reprovision.preflight("00 preflight")
+        assert ret["result"] is False and ret["comment"] == "the primary was another\nNothing was changed."
+        functions["runrecord.save"].assert_not_called()
+        functions["runlock.release"].assert_called_once_with()
+        assert step()["result"] is False and minions.calls == []
+
+    def test_without_one_it_is_asked_whether_it_needs_one(self, functions):
+        reprovision.__pillar__["reprovision"] = {}
+        functions["plans.admit"].side_effect = CommandExecutionError("a second person has to approve")
+        assert "a second person" in reprovision.preflight("00 preflight")["comment"]
+        functions["runrecord.save"].assert_not_called()
+
+    def test_an_error_among_the_findings_leaves_it_as_it_is(self, functions):
+        finding = {"node": "m2", "level": "error", "what": "no room", "do": "Make room."}
+        functions["survey.take"].side_effect = lambda *_: {**FOUND, "findings": [finding]}
+        assert reprovision.preflight("00 preflight")["result"] is False
+        functions["plans.admit"].assert_not_called()
+
+    def test_in_test_mode_none_is_needed_and_none_is_used_up(self, functions):
+        set_test(True)
+        functions["plans.admit"].side_effect = CommandExecutionError("a second person has to approve")
+        assert reprovision.preflight("00 preflight")["result"] is None
+        functions["plans.admit"].assert_not_called()
+        functions["plans.use"].assert_not_called()
+
+    def test_it_insists(self, functions):
+        functions["runrecord.latest"].side_effect = lambda site: dict(DONE)
+        assert reprovision.preflight("00 preflight")["result"] is True
+
+    def test_a_run_that_goes_on_keeps_its_plan_or_gets_another(self, functions):
+        previously(plan_id="east-20250101T000000-0000")
+        resumes(functions)
+        functions["plans.admit"].return_value = None
+        assert reprovision.preflight("00 preflight")["result"] is True
+        assert saved()["plan_id"] == "east-20250101T000000-0000"
+        functions["plans.use"].assert_not_called()
+        functions["plans.admit"].return_value = {"plan": ID}
+        assert reprovision.preflight("00 preflight")["result"] is True
+        assert saved()["plan_id"] == ID
+        functions["plans.use"].assert_called_once_with(ID, "20260101T000000-7")
 
 
 class TestResuming:

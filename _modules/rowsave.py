@@ -1,0 +1,134 @@
+"""
+Rows of this node's tables as SQL in a file of this host, before a re-provisioning throws them away.
+
+The server's own dump tool writes them. What it shall dump goes to it in an option file that only root can read: keys may
+be somebody's names, and a command line is public. The rows themselves never leave the host.
+"""
+
+import os
+import re
+import tempfile
+import time
+
+import salt.utils.files
+import salt.utils.path
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+__virtualname__ = "rowsave"
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}")
+FOLDER = "saved"
+# The client libraries read a line of an option file up to 4096 bytes.
+LINE_BYTES = 3800
+DUMP_SECONDS = 3600
+TOOLS = ("mariadb-dump", "mysqldump")
+
+
+def __virtual__():
+    if not any(map(salt.utils.path.which, TOOLS)):
+        return False, f"rowsave: none of {', '.join(TOOLS)} is on the PATH"
+    return __virtualname__
+
+
+def save(name, rows):
+    """
+    Write rows into a new SQL file of this host, as REPLACE statements.
+
+    name
+        What the file's name begins with: letters, digits, dashes and underscores.
+    rows
+        ``{"shop.orders": {"keys": [primary keys], "parts": [parts]}}``, as ``tabledata`` tells them. A table without a
+        primary key is written as a whole.
+
+    Returns ``{"path", "rows": number written, "tables": {table: number}}``; keys that are not here write nothing.
+    Raises CommandExecutionError with the tool's words; a file that is not whole is not left behind.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east2 rowsave.save 20261125T150102-1a2b-east '{"shop.orders": {"keys": ["17"], "parts": []}}'
+
+    Manual: operations-restore-external.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise SaltInvocationError(f"name must be letters, digits, dashes and underscores, not {name!r}")
+    folder = os.path.join(__salt__["hostrecord.folder"](), FOLDER)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    # Never over another file: after a re-provisioning the same rows would be those of the other site.
+    path = os.path.join(folder, f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.sql")
+    written = {}
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        whole = os.path.join(work, "rows.sql")
+        with salt.utils.files.fopen(whole, "xb") as out:
+            os.fchmod(out.fileno(), 0o600)
+            out.write(_head(name))
+            for table, which in sorted(rows.items()):
+                written[table] = sum(_dump(table, condition, work, out) for condition in _conditions(table, which))
+            out.flush()
+            os.fsync(out.fileno())
+        try:
+            # A link, since that refuses to take the place of another file.
+            os.link(whole, path)
+        except FileExistsError:
+            raise CommandExecutionError(f"{path} is there already") from None
+    return {"path": path, "rows": sum(written.values()), "tables": written}
+
+
+def _head(name):
+    minion = __grains__["id"]
+    return (
+        f"-- {name}: rows that {minion} had when they differed from those of the site that was taken to be right.\n"
+        "-- Nothing has been applied anywhere. Look at them before you feed them to a server.\n"
+    ).encode()
+
+
+def _conditions(table, which):
+    """Conditions that together name all the rows, each short enough for a line of an option file."""
+    described = __salt__["tabledata.tables"]().get(table)
+    if described is None:
+        # Missing here: there is nothing to save.
+        return []
+    if not described["key"]:
+        return ["TRUE"]
+    conditions = [__salt__["tabledata.condition"](table, parts=[part]) for part in which.get("parts", ())]
+    waiting = [list(which.get("keys", ()))]
+    while waiting:
+        keys = waiting.pop(0)
+        if not keys:
+            continue
+        condition = __salt__["tabledata.condition"](table, keys=keys)
+        if len(condition.encode()) <= LINE_BYTES:
+            conditions.append(condition)
+        elif len(keys) > 1:
+            waiting[:0] = [keys[: len(keys) // 2], keys[len(keys) // 2:]]
+        else:
+            raise CommandExecutionError(f"{table} has a key too long to be saved by: {len(condition)} bytes")
+    return conditions
+
+
+def _dump(table, condition, work, out):
+    schema, name = table.split(".", 1)
+    options, dumped = os.path.join(work, "options.cnf"), os.path.join(work, "dumped.sql")
+    with salt.utils.files.fopen(options, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)
+        escaped = condition.replace("\\", "\\\\").replace('"', '\\"')
+        file.write(f"!include {__salt__['topology.node']()['mysql']['defaults_file']}\n"
+                   f'[mysqldump]\nwhere="{escaped}"\n')
+    tool = next(filter(None, map(salt.utils.path.which, TOOLS)))
+    result = __salt__["cmd.run_all"](
+        ["timeout", "--kill-after=5", str(DUMP_SECONDS), tool, f"--defaults-extra-file={options}", "--no-create-info",
+         "--skip-triggers", "--replace", "--complete-insert", "--skip-extended-insert", "--hex-blob", "--single-transaction",
+         "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys", "--skip-comments", f"--result-file={dumped}",
+         "--", schema, name],
+        python_shell=False, ignore_retcode=True, stdin="", env={"HOME": "/root"}, umask="077")
+    if result["retcode"]:
+        words = (result["stderr"] or result["stdout"]).strip() or "(no output)"
+        raise CommandExecutionError(f"{table} could not be saved: {words[-1000:]}")
+    rows = 0
+    with salt.utils.files.fopen(dumped, "rb") as lines:
+        for line in lines:
+            # With one row to a statement, and line breaks in values escaped, a row is a line.
+            rows += line.startswith(b"REPLACE ")
+            out.write(line)
+    return rows
