@@ -10,7 +10,8 @@ What is told:
 - ``tungsten/drift/<site>``, one event a look at the most, for the reactor: "look at this site". Nothing in it decides
   anything.
 
-Salt calls a beacon in the minion's main process, which does nothing else meanwhile: hence ``timeout``.
+Salt calls a beacon in the minion's main process, which does nothing else meanwhile: hence ``timeout``, and a rest after
+a look that took long.
 
 :configuration: the beacon's own, see ``beacon``; and the pillar key ``tungsten``, read with ``topology.node``.
 """
@@ -38,6 +39,10 @@ NEEDED = ("driftsigns.judge", "hostrecord.load", "topology.node", "trepctl.servi
 # Salt throws __context__ away with every refresh of modules or pillar; what was told must be known longer, or nobody
 # would hear that a service is well again.
 RECORD = "drift-told.json"
+# A look that took as many seconds is followed by a rest of as many times its length: a replicator that hangs must not
+# keep the minion from its work.
+SLOW = 5
+REST = 4
 
 
 def __virtual__():
@@ -95,7 +100,10 @@ def beacon(config):
     """
     given = salt.utils.beacons.list_to_dict(config)
     settings = {key: given.get(key, default) for key, (default, _, _) in LIMITS.items()}
-    memory = __context__.setdefault("tungsten_drift", {"looks": {}, "before": {}, "told": None, "complaint": None})
+    fresh = {"looks": {}, "before": {}, "told": None, "complaint": None, "rests_until": 0}
+    memory = __context__.setdefault("tungsten_drift", fresh)
+    if time.monotonic() < memory["rests_until"]:
+        return []
     try:
         node = __salt__["topology.node"]()
     except CommandExecutionError as error:
@@ -124,6 +132,7 @@ def _complain(memory, text):
 def _look(node, settings, memory):
     """The signs of this moment; counts how often each has been seen in a row."""
     expected = node["other_services"]
+    began = time.monotonic()
     try:
         services = __salt__["trepctl.services"]("cross_site", full=True, timeout=settings["timeout"])
     except Exception as error:
@@ -134,6 +143,9 @@ def _look(node, settings, memory):
         signs = {name: dict(silent) for name in expected}
     else:
         signs = __salt__["driftsigns.judge"](services, expected, memory["before"], settings["latency"])
+    now = time.monotonic()
+    if now - began > SLOW:
+        memory["rests_until"] = now + REST * (now - began)
     memory["looks"] = {name: _count(sign, memory["looks"].get(name)) for name, sign in signs.items()}
     memory["before"] = {name: _moved(sign, memory["before"].get(name)) for name, sign in signs.items()}
     return signs
@@ -151,7 +163,7 @@ def _moved(sign, before):
     Not simply at the look before: a log that grows seldom would never be seen to grow several times in a row.
     """
     now = {"applied": sign["applied"], "stored": sign["stored"]}
-    if before and None not in now.values() and before["applied"] == now["applied"]:
+    if before and None not in before.values() and before["applied"] == now["applied"]:
         return before
     return now
 

@@ -23,7 +23,7 @@ def __virtual__():
 
 def needless(failed, previous):
     """
-    Tell why a run for a site has nothing to repair: it was re-provisioned and verified, and no drift reported since.
+    Tell why a run for a site has nothing to repair: it was re-provisioned and verified, and no drift proved since.
 
     failed
         The failed site.
@@ -41,15 +41,15 @@ def needless(failed, previous):
     if not previous or previous["state"] != "done":
         return None
     reported = __salt__["runrecord.reported"](failed)
-    if reported and reported["reported"] > previous["finished"]:
+    if reported and reported.get("proved") and reported["reported"] > previous["finished"]:
         return None
     return (f"There is nothing to repair: site {failed} was re-provisioned and verified at {previous['finished']} (run "
-            f"{previous['run']}), and no drift has been reported against it since.")
+            f"{previous['run']}), and no drift of it has been proved since.")
 
 
 def refuse_repetition(failed, previous, order):
     """
-    Refuse a run for a site that was re-provisioned and verified, unless drift was reported since or somebody insists.
+    Refuse a run for a site that was re-provisioned and verified, unless drift was proved since or somebody insists.
 
     failed
         The failed site.

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import salt.utils.atomicfile
+import salt.utils.files
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "checkrecord"
@@ -20,7 +21,6 @@ __virtualname__ = "checkrecord"
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}")
 # So many are kept; with the keys of all rows that differ they can be some megabytes each.
 KEPT = 50
-_held = []
 
 
 def __virtual__():
@@ -67,7 +67,8 @@ def acquire():
     except BlockingIOError:
         os.close(handle)
         raise CommandExecutionError("A drift check is running already; look at it with: salt-run drift.show") from None
-    _held.append(handle)
+    # Not of this module: Salt loads it anew for each call from a runner, with the same context.
+    __context__["checkrecord.lock"] = handle
     return True
 
 
@@ -83,10 +84,10 @@ def release():
 
         salt-run salt.cmd checkrecord.release
     """
-    held = bool(_held)
-    while _held:
-        os.close(_held.pop())
-    return held
+    handle = __context__.pop("checkrecord.lock", None)
+    if handle is not None:
+        os.close(handle)
+    return handle is not None
 
 
 def save(check):
@@ -106,8 +107,8 @@ def save(check):
     """
     path = _path(check["check"])
     new = not path.exists()
-    with salt.utils.atomicfile.atomic_open(str(path), "w") as out:
-        os.fchmod(out.fileno(), 0o600)
+    # Salt gives the file the mode that the umask says when it takes its place.
+    with salt.utils.files.set_umask(0o077), salt.utils.atomicfile.atomic_open(str(path), "w") as out:
         out.write(json.dumps(check))
     if new:
         for old in _ids()[:-KEPT]:

@@ -1,9 +1,9 @@
 """
 What a comparison of all nodes means for the sites: who has drifted, in which rows, and how people are told. Pure.
 
-What is right is what most nodes of the reference site have, which is the definitive one of the pillar unless somebody says
-otherwise. A site has drifted where all of its nodes that were looked at have something else; where only some have, it
-is those nodes that have drifted from their own site.
+What is right is what most nodes of the reference site have, which is the definitive one of the pillar unless somebody
+says otherwise. A site has drifted where all of its nodes that were looked at have something else; where only some
+have, it is those nodes that have drifted from their own site.
 """
 
 from collections import Counter
@@ -133,8 +133,9 @@ def schema(compared, definitions, sites, reference):
     sites, reference
         As with ``judge``.
 
-    Returns ``{table: {"reason": "missing on east2" or "its definition differs", "differences": ["amount: decimal(10,2) on
-    west2, west3; decimal(12,2) on east2"], "sites": [sites of which every node has it otherwise than the reference]}}``.
+    Returns ``{table: {"reason": "missing on east2" or "its definition differs", "differences": ["amount: decimal(10,2)
+    on west2, west3; decimal(12,2) on east2"], "sites": [sites of which every node has it otherwise than the
+    reference]}}``.
 
     CLI Example:
 
@@ -153,7 +154,8 @@ def schema(compared, definitions, sites, reference):
             continue
         columns = list(dict.fromkeys(column for view in views.values() for column in view["columns"]))
         differences = [
-            _difference(column, {minion: view["columns"].get(column, "no such column") for minion, view in views.items()})
+            _difference(column, {
+                minion: view["columns"].get(column, "no such column") for minion, view in views.items()})
             for column in columns
         ]
         differences += [
@@ -180,8 +182,8 @@ def drifted(check):
     Return the sites that have drifted as a whole: a rebuilt node or two would not mend them.
 
     check
-        Its ``sites``, ``nodes``, ``schema`` and ``nodes_of``: a site has drifted in rows or tables that all of its nodes
-        have otherwise than the reference, or because each of its nodes has drifted in something.
+        Its ``sites``, ``nodes``, ``schema`` and ``nodes_of``: a site has drifted in rows or tables that all of its
+        nodes have otherwise than the reference, or because each of its nodes has drifted in something.
 
     Returns the names, sorted. The reference is never among them.
 
@@ -192,7 +194,7 @@ def drifted(check):
         salt-run salt.cmd driftfindings.drifted "$check"
     """
     found = {*check["sites"], *(site for about in check["schema"].values() for site in about["sites"])}
-    found |= {site for site, minions in check["nodes_of"].items() if all(minion in check["nodes"] for minion in minions)}
+    found |= {site for site, minions in check["nodes_of"].items() if set(minions) <= set(check["nodes"])}
     return sorted(found - {check["reference"]})
 
 
@@ -253,7 +255,7 @@ def text(check):
 
     .. code-block:: bash
 
-        salt-run drift.show
+        salt-run salt.cmd driftfindings.text "$check"
     """
     lines = [
         f"Check {check['check']}: {check['verdict'].upper()}",
@@ -277,7 +279,8 @@ def text(check):
 
 def _table(name, rows):
     counts = ", ".join(f"{rows[kind]} {kind}" for kind in KINDS if rows[kind])
-    lines = [f"    {name}: {counts}" + ("" if rows["complete"] else " at least; it was not looked at row by row to the end")]
+    unsaid = "" if rows["complete"] else " at least; it was not looked at row by row to the end"
+    lines = [f"    {name}: {counts}{unsaid}"]
     for kind in KINDS:
         keys = rows["keys"][kind]
         if keys:

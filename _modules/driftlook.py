@@ -24,8 +24,8 @@ def nodes(topology, which):
     which
         ``replicas``, ``one`` (the replica of each site with the least latency) or ``all``.
 
-    Returns ``({site: [minions]}, {minion: why it is left out})``. A primary is taken only for ``all``, or where a site has
-    nothing else to look at. Raises CommandExecutionError if a site has no node that could be looked at.
+    Returns ``({site: [minions]}, {minion: why it is left out})``. A primary is taken only for ``all``, or where a site
+    has nothing else to look at. Raises CommandExecutionError if a site has no node that could be looked at.
 
     CLI Example:
 
@@ -52,7 +52,9 @@ def nodes(topology, which):
                 fit[host] = minion
         replicas = {host: minion for host, minion in fit.items() if sources[host]["role"] != "master"}
         if which == "one" and replicas:
-            best = min(replicas, key=lambda host: sources[host]["latency"] or 0.0)
+            # Of one that tells no latency, or a negative one, nobody knows how late it is.
+            late = {host: sources[host]["latency"] for host in replicas}
+            best = min(replicas, key=lambda host: (late[host] is None or late[host] < 0, late[host] or 0.0))
             replicas = {best: replicas[best]}
         chosen[name] = list((fit if which == "all" else replicas or fit).values())
         if not chosen[name]:
@@ -81,8 +83,8 @@ def signs(topology, site):
     site
         The site.
 
-    Returns ``{minion: {service: as driftsigns.judge tells it}}``, only what is alarming; a node that does not answer has
-    ``{"": {"sign": "silent", "what": …, "data": False}}``.
+    Returns ``{minion: {service: as driftsigns.judge tells it}}``, only what is alarming; a node that does not answer
+    has ``{"": {"sign": "silent", "what": …, "data": False}}``.
 
     CLI Example:
 
@@ -113,8 +115,8 @@ def conclude(site, found, check):
         A drift check that has just ended, as it stands on record, or None.
 
     Returns ``{"proved": bool, "why": text}``. It is proved by rows or tables that are not those of the reference on
-    every node of the site that was looked at, or by a replicator that could not apply the log because of what its tables hold.
-    That a service is late, offline or in error for another reason is no drift.
+    every node of the site that was looked at, or by a replicator that could not apply the log because of what its
+    tables hold. That a service is late, offline or in error for another reason is no drift.
 
     CLI Example:
 

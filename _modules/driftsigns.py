@@ -63,13 +63,15 @@ def judge(services, expected, before=None, latency=300):
     expected
         Names of the services that must be there: ``topology.node()["other_services"]``. Others are not looked at.
     before
-        ``{service: {"applied": seqno, "stored": seqno}}`` of an earlier look. Without it nothing is ``stalled``.
+        ``{service: {"applied": seqno, "stored": seqno}}`` of an earlier look. Without it nothing is ``stalled``, and a
+        service that rests is ``late`` if its last transaction was.
     latency
         Seconds that a service may be behind.
 
     Returns ``{service: {"sign", "what", "data", "applied", "stored"}}``. ``sign`` is ``well``, ``error``,
-    ``vanished``, ``unloaded``, ``offline`` (somebody has put it there, or it is on its way), ``late``, or
-    ``stalled``: its log has grown since ``before``, and nothing of it was applied. ``what`` says it to people,
+    ``vanished``, ``unloaded``, ``offline`` (somebody has put it there, or it is on its way), ``late`` (behind by more
+    than ``latency``, or waiting for its source for longer than that), or ``stalled``: its log has grown since
+    ``before``, and nothing of it was applied. ``what`` says it to people,
     ``data`` is True if the error says that rows or tables are not what the log expects. The sequence numbers are None
     where the replicator does not tell them.
 
@@ -115,9 +117,14 @@ def _sign(name, services, before, latency):
         text, data = _error(now)
         return _said("error", f"service {name} is OFFLINE:ERROR: {text}", applied, stored, data)
     # one that synchronizes tells how late it is as well
+    rising = state.startswith("GOING-ONLINE")
     behind = now.get("appliedLatency")
-    if (up or state.startswith("GOING-ONLINE")) and behind is not None and behind > latency:
+    if (up or rising) and behind is not None and behind > latency and not _rests(applied, stored, before):
         return _said("late", f"service {name} is {behind:.0f} s behind, more than {latency} s", applied, stored)
+    waits = now.get("timeInStateSeconds")
+    if rising and waits is not None and waits > latency:
+        text = f"service {name} has been {state} for {waits:.0f} s, more than {latency} s: its source does not serve it"
+        return _said("late", text, applied, stored)
     if not up:
         return _said("offline", f"service {name} is {state}", applied, stored)
     if _stands(applied, stored, before):
@@ -144,6 +151,11 @@ def _stands(applied, stored, before):
     if None in (applied, stored, before.get("applied"), before.get("stored")):
         return False
     return applied == before["applied"] and stored > before["stored"] and applied < stored
+
+
+def _rests(applied, stored, before):
+    """Nothing came since the earlier look: its latency is that of some old transaction, and says nothing of now."""
+    return applied is not None and applied == stored == before.get("applied")
 
 
 def _error(now):

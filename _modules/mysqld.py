@@ -138,6 +138,8 @@ def query(sql, timeout=60):
         client,
         f"--defaults-extra-file={_defaults_file()}",
         "--batch",
+        # Without it the client goes by the locale, which is none here, and names beyond ASCII are not found.
+        "--default-character-set=utf8mb4",
         f"--connect-timeout={_positive(timeout)}",
     ]
     result = _run(argv, timeout, stdin=sql, env={"HOME": "/root"}, output_loglevel="quiet", rstrip=False)

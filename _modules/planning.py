@@ -120,8 +120,9 @@ def changes(before, now):
         salt-run salt.cmd planning.changes "$before" "$now"
     """
     was, are = dict(_flat(before)), dict(_flat(now))
+    keys = [*was, *(key for key in are if key not in was)]
     return [f"{key} was {_said(was.get(key))}, is {_said(are.get(key))}"
-            for key in [*was, *(key for key in are if key not in was)] if was.get(key) != are.get(key)]
+            for key in keys if (was.get(key) or None) != (are.get(key) or None)]
 
 
 def _flat(value, path=""):
@@ -151,8 +152,8 @@ def steps(states, topology):
     topology
         As ``topology.merge`` returns it, for the minions' names.
 
-    Returns ``[{"step", "nodes": [minions], "what": [texts], "needed": False if an earlier attempt of the run has done it
-    for good}]``. Raises CommandExecutionError that quotes every state that failed.
+    Returns ``[{"step", "nodes": [minions], "what": [texts], "needed": False if an earlier attempt of the run has done
+    it for good}]``. Raises CommandExecutionError that quotes every state that failed.
 
     CLI Example:
 
@@ -224,11 +225,11 @@ def make(topology, found, steps, losses):
             "unreplicated": _unreplicated(topology, found),
             "rows": losses,
             "save": [
-                {"do": f"salt-run drift.check reference={facts['order']['definitive']}",
-                 "why": "names the rows that differ"},
-                {"do": f"salt-run drift.save {failed}", "why": "writes them to a SQL file on one of its nodes"},
-                {"do": f"tungsten_find_orphaned   (on {facts['primaries'][failed]}, as its Tungsten user)",
-                 "why": "shows transactions that no replicator has extracted"},
+                {"what": "name the rows that differ",
+                 "command": f"salt-run drift.check reference={facts['order']['definitive']}"},
+                {"what": "write them to SQL files of its nodes", "command": f"salt-run drift.save {failed}"},
+                {"what": f"on {facts['primaries'][failed]}, show what no replicator has extracted",
+                 "command": "tungsten_find_orphaned"},
             ],
         },
     }
@@ -467,7 +468,7 @@ def _lost(plan):
             (name, f"{each['changed']} changed, {each['extra']} only here, {each['missing']} missing here")
             for name, each in sorted(rows["tables"].items())], "    ")
     lines.append("  save them before:")
-    return lines + _table([(each["do"], each["why"]) for each in lost["save"]], "    ")
+    return lines + _table([(each["what"], each["command"]) for each in lost["save"]], "    ")
 
 
 def _sized(plan):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import salt.utils.atomicfile
 import salt.utils.event
+import salt.utils.files
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "plans"
@@ -71,8 +72,8 @@ def _locked(folder):
 
 
 def _write(plan):
-    with salt.utils.atomicfile.atomic_open(str(_path(plan["plan"])), "w") as out:
-        os.fchmod(out.fileno(), 0o600)
+    # On closing, Salt's atomic file gets the mode of the umask, whatever was done to it before.
+    with salt.utils.files.set_umask(0o077), salt.utils.atomicfile.atomic_open(str(_path(plan["plan"])), "w") as out:
         out.write(json.dumps(plan, indent=2))
 
 

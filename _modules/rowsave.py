@@ -1,8 +1,8 @@
 """
 Rows of this node's tables as SQL in a file of this host, before a re-provisioning throws them away.
 
-The server's own dump tool writes them. What it shall dump goes to it in an option file that only root can read: keys may
-be somebody's names, and a command line is public. The rows themselves never leave the host.
+The server's own dump tool writes them. What it shall dump goes to it in an option file that only root can read: keys
+may be somebody's names, and a command line is public. The rows themselves never leave the host.
 """
 
 import os
@@ -21,6 +21,8 @@ FOLDER = "saved"
 # The client libraries read a line of an option file up to 4096 bytes.
 LINE_BYTES = 3800
 DUMP_SECONDS = 3600
+# A table that can only be saved as a whole must not fill the disk of a host that nobody looks at.
+MOST_ROWS = 5_000_000
 TOOLS = ("mariadb-dump", "mysqldump")
 
 
@@ -89,7 +91,12 @@ def _conditions(table, which):
     if described is None:
         # Missing here: there is nothing to save.
         return []
-    if not described["key"]:
+    whole = not described["key"] or {} in which.get("parts", ())
+    if whole and described["rows"] > MOST_ROWS:
+        raise CommandExecutionError(
+            f"{table} would have to be saved as a whole and has about {described['rows']} rows: save it by hand, where "
+            "there is room for it")
+    if whole:
         return ["TRUE"]
     conditions = [__salt__["tabledata.condition"](table, parts=[part]) for part in which.get("parts", ())]
     waiting = [list(which.get("keys", ()))]
@@ -98,29 +105,37 @@ def _conditions(table, which):
         if not keys:
             continue
         condition = __salt__["tabledata.condition"](table, keys=keys)
-        if len(condition.encode()) <= LINE_BYTES:
-            conditions.append(condition)
-        elif len(keys) > 1:
+        if len(_line(condition)) > LINE_BYTES and len(keys) > 1:
             waiting[:0] = [keys[: len(keys) // 2], keys[len(keys) // 2:]]
         else:
-            raise CommandExecutionError(f"{table} has a key too long to be saved by: {len(condition)} bytes")
+            conditions.append(condition)
     return conditions
+
+
+def _line(condition):
+    """A condition as a line of an option file: a line break, in a column's name, would begin an option of its own."""
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
+        condition = condition.replace(plain, escaped)
+    return f'where="{condition}"\n'.encode()
 
 
 def _dump(table, condition, work, out):
     schema, name = table.split(".", 1)
     options, dumped = os.path.join(work, "options.cnf"), os.path.join(work, "dumped.sql")
-    with salt.utils.files.fopen(options, "w", encoding="utf-8") as file:
+    where = _line(condition)
+    if len(where) > LINE_BYTES:
+        raise CommandExecutionError(f"{table} has a key too long to be saved by: {len(where)} bytes")
+    with salt.utils.files.fopen(options, "wb") as file:
         os.fchmod(file.fileno(), 0o600)
-        escaped = condition.replace("\\", "\\\\").replace('"', '\\"')
+        # By itself MySQL's tool adds statements about GTIDs, which whoever reads the file back does not want.
         file.write(f"!include {__salt__['topology.node']()['mysql']['defaults_file']}\n"
-                   f'[mysqldump]\nwhere="{escaped}"\n')
+                   "[mysqldump]\nloose-set-gtid-purged=OFF\n".encode() + where)
     tool = next(filter(None, map(salt.utils.path.which, TOOLS)))
     result = __salt__["cmd.run_all"](
         ["timeout", "--kill-after=5", str(DUMP_SECONDS), tool, f"--defaults-extra-file={options}", "--no-create-info",
-         "--skip-triggers", "--replace", "--complete-insert", "--skip-extended-insert", "--hex-blob", "--single-transaction",
-         "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys", "--skip-comments", f"--result-file={dumped}",
-         "--", schema, name],
+         "--skip-triggers", "--replace", "--complete-insert", "--skip-extended-insert", "--hex-blob",
+         "--single-transaction", "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys", "--skip-comments",
+         f"--result-file={dumped}", "--", schema, name],
         python_shell=False, ignore_retcode=True, stdin="", env={"HOME": "/root"}, umask="077")
     if result["retcode"]:
         words = (result["stderr"] or result["stdout"]).strip() or "(no output)"

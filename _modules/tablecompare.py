@@ -2,12 +2,13 @@
 Whether all nodes hold the same rows, found out from the master while the sites are being written to.
 
 Nodes are never read at the same instant, and replication is always a little late: at a first look rows differ that are
-not different. So what differs is looked at again, each time after replication has passed: every node has applied by then
-all that any node had applied at the look before. A part of a table that still differs is narrowed down to rows. A row
-counts as different only if it differs at **every** look and stood still on all nodes at the last two. Rows that are
+not different. So what differs is looked at again, each time after replication has passed: every node has applied by
+then all that any node had applied at the look before. A part of a table that still differs is narrowed down to rows. A
+row counts as different only if it differs at **every** look and stood still on all nodes at the last two. Rows that are
 late fall out after a look or two, rows that are written all the time after a few more; rows that have drifted stay.
 
-A comparison is a plain dictionary that ``step`` carries on by one piece of work, so that it can be kept and gone on with.
+A comparison is a plain dictionary that ``step`` carries on by one piece of work, so that it can be kept and gone on
+with.
 """
 
 import time
@@ -56,9 +57,9 @@ def begin(minions, looks=3, share=100, locking=False, only=None):
     only
         List of tables to be compared, ``schema.table``; all if not given.
 
-    Returns the comparison, a dictionary of which people may want ``phase`` (``reading``, ``again``, ``rows`` or ``done``),
-    ``rows``, ``estimate``, ``tables``, ``skipped`` and ``schema``. Raises CommandExecutionError naming a node that does
-    not answer, or a table of ``only`` that is nowhere.
+    Returns the comparison, a dictionary of which people may want ``phase`` (``reading``, ``again``, ``rows`` or
+    ``done``), ``rows``, ``estimate``, ``tables``, ``skipped`` and ``schema``. Raises CommandExecutionError naming a
+    node that does not answer, or a table of ``only`` that is nowhere.
 
     CLI Example:
 
@@ -77,7 +78,8 @@ def begin(minions, looks=3, share=100, locking=False, only=None):
     return {
         "minions": minions, "looks": looks, "share": share, "locking": locking, "only": only,
         **_sorted_out(minions, described, names, locking),
-        "phase": "reading", "chunk": FIRST_ROWS, "rows": 0, "parts": 0, "suspects": [], "again": 0, "look": 0, "rounds": 0,
+        "phase": "reading", "chunk": FIRST_ROWS, "rows": 0, "parts": 0, "suspects": [], "again": 0, "look": 0,
+        "rounds": 0,
         # {table: {key: {minion: hash}}} of the last look, the same of those that stood still, and what was too much.
         "keys": {}, "still": {}, "whole": {}, "late": {},
     }
@@ -193,7 +195,8 @@ def _read(state):
             if rows > PARTS_OF_FULL_SIZE * state["chunk"]:
                 break
         most = max(len(ahead), PARTS_OF_FULL_SIZE)
-        parts = _ask(minions[:1], "tabledata.bounds", {"wanted": ahead, "rows": state["chunk"], "most": most})[minions[0]]
+        cut = {"wanted": ahead, "rows": state["chunk"], "most": most}
+        parts = _ask(minions[:1], "tabledata.bounds", cut)[minions[0]]
         sums = _ask(minions, "tabledata.checksums", {"parts": parts, "share": state["share"]})
         begun = {part["table"] for part in parts}
         state["queue"] = [each for each in state["queue"] if each["table"] not in begun]
@@ -201,7 +204,8 @@ def _read(state):
             state["queue"].insert(0, {"table": parts[-1]["table"], "after": parts[-1]["upto"]})
         state["parts"] += len(parts)
         state["rows"] += sum(rows for rows, *_ in sums[minions[0]])
-        _adapt(state, [seconds for answer in sums.values() for rows, _, seconds in answer if rows > state["chunk"] // 2])
+        full = state["chunk"] // 2
+        _adapt(state, [seconds for answer in sums.values() for rows, _, seconds in answer if rows > full])
         state["suspects"] += _differing(minions, parts, sums)
     if not state["queue"]:
         state["phase"] = "again" if state["suspects"] else "done"

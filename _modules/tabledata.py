@@ -1,12 +1,13 @@
 """
 What this node's tables hold, as checksums that can be compared with those of other nodes. Reads only, locks no rows.
 
-A table is read in parts, ranges of its primary key, each with one short statement. Inside of a part rows are sorted into
-buckets by a hash of their key, so that nodes narrow a difference down alike. A table whose primary key cannot be cut
-into ranges, or that has none, is one part; without a key its rows are told apart by a hash of the whole row.
+A table is read in parts, ranges of its primary key, each with one short statement. Inside of a part rows are sorted
+into buckets by a hash of their key, so that nodes narrow a difference down alike. A table whose primary key cannot be
+cut into ranges, or that has none, is one part; without a key its rows are told apart by a hash of the whole row.
 
 A key travels as text, its columns' values joined by commas: numbers and times as they are, everything else in hex. So
-it holds no character that SQL or a log could take for its own, and the node that it comes back to makes a literal of it.
+it holds no character that SQL or a log could take for its own, and the node that it comes back to makes a literal of
+it.
 """
 
 import hashlib
@@ -71,8 +72,8 @@ def tables():
     """
     Describe every table of the applications.
 
-    Returns ``{"shop.orders": {"key": [[column, kind]], "ranges": True if the key can be cut into ranges, "locks": True if
-    its engine keeps writers out while it is read, "rows": estimate, "fingerprint"}}``. The kind of a key's column is
+    Returns ``{"shop.orders": {"key": [[column, kind]], "ranges": True if the key can be cut into ranges, "locks": True
+    if its engine keeps writers out while it is read, "rows": estimate, "fingerprint"}}``. The kind of a key's column is
     number, time, text, binary or other; the fingerprint is a hash of the columns and the key. Raises
     CommandExecutionError when MySQL does not answer.
 
@@ -285,8 +286,8 @@ def bounds(wanted, rows, most):
     most
         So many parts at most.
 
-    Returns ``[{"table", "after", "upto"}]``; the last part of a table has None for ``upto``. Raises CommandExecutionError
-    for a table that is not here.
+    Returns ``[{"table", "after", "upto"}]``; the last part of a table has None for ``upto``. Raises
+    CommandExecutionError for a table that is not here.
 
     CLI Example:
 

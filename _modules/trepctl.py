@@ -251,9 +251,9 @@ def positions():
     """
     Tell how far every service of this host is, of both of its replicators.
 
-    Returns ``{service: {"state", "appliedLastSeqno", "appliedLatency"}}``; the names are those of the sites' services, of
-    which the host's own one is in the cluster's replicator. Raises CommandExecutionError if one of the replicators does
-    not answer.
+    Returns ``{service: {"state", "appliedLastSeqno", "appliedLatency"}}``; the names are those of the sites' services,
+    of which the host's own one is in the cluster's replicator. Raises CommandExecutionError if one of the replicators
+    does not answer.
 
     CLI Example:
 

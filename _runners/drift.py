@@ -3,11 +3,13 @@ Has a site drifted, or is it only late? Compares the data of the sites while the
 of which an event says that it has drifted, and saves what a re-provisioning would lose.
 """
 
+import copy
 import logging
 import re
 import sys
 import time
 
+import salt.loader
 import salt.runner
 import salt.utils.event
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -32,11 +34,15 @@ def __virtual__():
 
 
 def _exec(function, *args, **kwargs):
-    """One of this extension's execution modules, on the master."""
-    answer = __salt__["salt.cmd"](function, *args, **kwargs)
-    if isinstance(answer, str) and answer == f"'{function}' is not available.":
+    """One of this extension's execution modules, on the master. Salt's own salt.cmd reads all grains for each call."""
+    if "reprovision.functions" not in __context__:
+        opts = {**copy.deepcopy(dict(__opts__)), "pillar": {}}
+        opts["grains"] = salt.loader.grains(opts)
+        __context__["reprovision.functions"] = salt.loader.minion_mods(opts, context=__context__)
+    functions = __context__["reprovision.functions"]
+    if function not in functions:
         raise CommandExecutionError(f"{function} is not available on the master: salt-run saltutil.sync_all")
-    return answer
+    return functions[function](*args, **kwargs)
 
 
 def _topology():
@@ -59,16 +65,16 @@ def react(site, reporter=None):
     """
     React to an event ``tungsten/drift/<site>``: start a look at that site, unless there was one a while ago.
 
-    Called by the reactor, so it is over in milliseconds for an event that repeats another one. The event's payload is not
-    even passed here.
+    Called by the reactor, so it is over in milliseconds for an event that repeats another one. The event's payload is
+    not even passed here.
 
     site
         The last part of the event's tag; checked against the pillar.
     reporter
         The minion that sent the event, for the log only.
 
-    Returns ``{"site", "decision", "jid": of the look, if one was started}``. Raises CommandExecutionError when the pillar
-    has faults.
+    Returns ``{"site", "decision", "jid": of the look, if one was started}``. Raises CommandExecutionError when the
+    pillar has faults.
 
     CLI Example:
 
@@ -111,17 +117,18 @@ def look(site, reporter=None):
     Look at a site as if a drift event had come, and do what its pillar's ``on_drift`` says if it has drifted.
 
     The master looks for itself: at the replicators of the site's nodes, at the rows that the newest check found to
-    differ, and, unless those still do, at all data by ``drift.check``. Only what that proves counts. ``plan`` makes a plan
-    (``reprovision.plan``) that a person has to approve; ``reprovision`` saves the rows that would be lost, makes a plan and
-    approves it. What may be destroyed, and from where, comes from the pillar alone.
+    differ, and, unless those still do, at all data by ``drift.check``. Only what that proves counts. ``plan`` makes a
+    plan (``reprovision.plan``) that a person has to approve; ``reprovision`` saves the rows that would be lost, makes
+    a plan and approves it. What may be destroyed, and from where, comes from the pillar alone.
 
     site
         The site.
     reporter
         Who said so, for the record.
 
-    Returns the note as it is kept for ``reprovision.reported``: ``{"site", "on_drift", "proved", "why", "decision", "plan",
-    "saved", "command"}``. Raises CommandExecutionError when the pillar has faults, or the nodes cannot be looked at.
+    Returns the note as it is kept for ``reprovision.reported``: ``{"site", "on_drift", "proved", "why", "decision",
+    "plan", "saved", "command"}``. Raises CommandExecutionError when the pillar has faults, or the nodes cannot be
+    looked at.
 
     CLI Example:
 
@@ -155,16 +162,20 @@ def _noted(site, note):
 def _look(topology, site, on_drift):
     order = topology["reprovision"]
     running, plan = _exec("runlock.running", site), _exec("plans.open", site)
+    if running is None and _exec("runlock.claimed", site, "starting"):
+        # Approved a moment ago, and not yet where it takes the lock.
+        running = {"run": "that is starting"}
     if running is not None:
-        return {"decision": f"nothing: run {running.get('run')} is on it", "command": f"salt-run reprovision.watch {site}"}
+        return {"decision": f"nothing: run {running.get('run')} is on it",
+                "command": f"salt-run reprovision.watch {site}"}
     if plan:
         return {"decision": f"nothing: plan {plan['plan']} is open", "plan": plan["plan"],
                 "command": f"salt-run reprovision.approve {plan['plan']}"}
     if on_drift == "ignore":
         return {"decision": "nothing: on_drift is ignore"}
     if order.get("failed") != site or not order.get("definitive"):
-        return {"decision": "nothing: tungsten:reprovision in pillar does not name this site as failed and another one as "
-                            "definitive, so a person must decide", "command": "salt-run drift.check"}
+        return {"decision": "nothing: tungsten:reprovision in pillar does not name this site as failed and another one "
+                            "as definitive, so a person must decide", "command": "salt-run drift.check"}
     signs = _exec("driftlook.signs", topology, site)
     found = _data(topology, site)
     concluded = _exec("driftlook.conclude", site, signs, found)
@@ -176,8 +187,12 @@ def _look(topology, site, on_drift):
 def _data(topology, site):
     """The record of a check that says what the data are now; None if they could not be looked at."""
     last = _exec("checkrecord.latest", finished=True)
-    if last and last["settings"]["reference"] == topology["reprovision"]["definitive"] and _still(last, site):
-        return last
+    try:
+        if last and last["settings"]["reference"] == topology["reprovision"]["definitive"] and _still(last, site):
+            return last
+    except CommandExecutionError as error:
+        # It may have looked at a node that is down by now; a new one does without it.
+        log.warning("The rows that check %s found cannot be looked at again: %s", last["check"], error)
     try:
         done = check(reference=topology["reprovision"]["definitive"])
     except CommandExecutionError as error:
@@ -205,9 +220,11 @@ def _decide(topology, site, on_drift, why, found):
     order = topology["reprovision"]
     by_itself = on_drift == "reprovision" and not topology["plans"]["second_person"]
     saved = None
-    if by_itself:
+    if by_itself and not found:
+        by_itself, why = False, f"{why}; its data could not be compared, so nothing of it could be saved"
+    if by_itself and _to_be_saved(found):
         try:
-            saved = save(site, found["check"]) if found else None
+            saved = save(site, found["check"])
         except CommandExecutionError as error:
             by_itself, why = False, f"{why}; its rows could not be saved: {error}"
     plan = __salt__["reprovision.plan"](
@@ -227,16 +244,17 @@ def save(site, check=None):
     """
     Save the rows of a site that differ from the reference, before it is re-provisioned: as SQL, in files of its nodes.
 
-    Each node that was looked at writes the rows that it has, with ``REPLACE`` statements, readable for root only, outside
-    of its data locations. Rows that only the reference has are nothing that could be lost. Nothing is applied anywhere.
+    Each node that was looked at writes the rows that it has, with ``REPLACE`` statements, readable for root only,
+    outside of its data locations. Rows that only the reference has are nothing that could be lost. Nothing is applied
+    anywhere.
 
     site
         The site whose rows are to be saved.
     check
         The drift check that found them; the newest one that has ended if not given.
 
-    Returns ``{"check", "files": {minion: {"path", "rows", "tables"}}}``. Raises CommandExecutionError if there is no such
-    check, it found nothing on this site, or a node could not write its file.
+    Returns ``{"check", "files": {minion: {"path", "rows", "tables"}}}``. Raises CommandExecutionError if there is no
+    such check, it found nothing on this site, or a node could not write its file.
 
     CLI Example:
 
@@ -250,8 +268,7 @@ def save(site, check=None):
     minions = found["nodes_of"].get(site)
     if not minions:
         raise CommandExecutionError(f"Check {found['check']} did not look at a site {str(site)[:80]!r}")
-    keys, whole = found["rows_found"]["keys"], found["rows_found"]["whole"]
-    rows = {name: {"keys": keys.get(name, []), "parts": whole.get(name, [])} for name in sorted({*keys, *whole})}
+    rows = _to_be_saved(found)
     if not rows:
         raise CommandExecutionError(f"Check {found['check']} found no rows that differ: there is nothing to save")
     files = _exec("fleet.ask", minions, "rowsave.save", timeout=60,
@@ -259,6 +276,13 @@ def save(site, check=None):
     found.setdefault("saved", {}).setdefault(site, []).append({"at": _exec("runrecord.now"), "files": files})
     _exec("checkrecord.save", found)
     return {"check": found["check"], "files": files}
+
+
+def _to_be_saved(found):
+    """What ``rowsave.save`` takes. A table that is made otherwise was not compared: all of its rows may be lost."""
+    keys = found["rows_found"]["keys"]
+    whole = {**found["rows_found"]["whole"], **{name: [{}] for name in found["schema"]}}
+    return {name: {"keys": keys.get(name, []), "parts": whole.get(name, [])} for name in sorted({*keys, *whole})}
 
 
 # --- the check
@@ -276,8 +300,8 @@ def check(reference=None, nodes="replicas", tables=None, looks=3, share=None, fr
         The site that is taken to be right: ``missing`` and ``extra`` are told from its point of view. The pillar's
         definitive site if not given, else the first one.
     nodes
-        ``replicas`` looks at every replica, and at a primary only where a site has no other node; ``one`` at one replica
-        of each site; ``all`` at primaries as well.
+        ``replicas`` looks at every replica, and at a primary only where a site has no other node; ``one`` at one
+        replica of each site; ``all`` at primaries as well.
     tables
         List of tables, ``schema.table``; all if not given.
     looks
@@ -290,11 +314,12 @@ def check(reference=None, nodes="replicas", tables=None, looks=3, share=None, fr
         Fire ``tungsten/drift/<site>`` for every site that has drifted, as a schedule wants it.
 
     Returns ``{"check": id, "verdict": "equal", "drifted" or "unproved", "reference", "looked_at": [minions],
-    "not_looked_at": {minion: why}, "sites": {site: {"tables": {table: {"changed", "missing", "extra", "complete", "keys"}}}},
-    "nodes": {minion: the same, where it differs from its own site}, "schema": {table: {"reason", "differences"}}, "skipped":
-    {table: why}, "unproved": {table: why}, "tables", "rows", "looks", "seconds", "rows_a_second", "started", "finished"}``.
-    Exit code 0 for equal, 2 for drifted, 3 for unproved. Progress goes to stderr. Raises CommandExecutionError when a
-    node stops answering, when no node of a site can be looked at, or when another check is running.
+    "not_looked_at": {minion: why}, "sites": {site: {"tables": {table: {"changed", "missing", "extra", "complete",
+    "keys"}}}}, "nodes": {minion: the same, where it differs from its own site}, "schema": {table: {"reason",
+    "differences"}}, "skipped": {table: why}, "unproved": {table: why}, "tables", "rows", "looks", "seconds",
+    "rows_a_second", "started", "finished", "retcode"}``. Exit code 0 for equal, 2 for drifted, 3 for unproved. Progress goes to
+    stderr. Raises CommandExecutionError when a node stops answering, when no node of a site can be looked at, or when
+    another check is running.
 
     CLI Example:
 
@@ -323,8 +348,8 @@ def check(reference=None, nodes="replicas", tables=None, looks=3, share=None, fr
     _say(_exec("driftfindings.text", found))
     if event:
         _tell(found)
-    __context__["retcode"] = {"equal": 0, "drifted": DRIFTED, "unproved": UNPROVED}[found["verdict"]]
-    return _shown(found)
+    # salt-run ends with what a returned dictionary calls retcode.
+    return {**_shown(found), "retcode": {"equal": 0, "drifted": DRIFTED, "unproved": UNPROVED}[found["verdict"]]}
 
 
 def _reference(topology, reference):
@@ -412,13 +437,13 @@ def _finish(current):
     names = sorted(compared["schema"])
     definitions = _exec(
         "fleet.ask", current["compared"]["minions"], "tabledata.definitions", kwarg={"names": names}) if names else {}
-    sites = current["nodes_of"]
+    sites, reference = current["nodes_of"], current["settings"]["reference"]
     seconds = round(current["worked"], 1)
     found = {
-        "check": current["check"], "reference": current["settings"]["reference"],
+        "check": current["check"], "reference": reference,
         "looked_at": current["compared"]["minions"], "not_looked_at": current["not_looked_at"],
-        **_exec("driftfindings.judge", compared, current["compared"]["tables"], sites, current["settings"]["reference"]),
-        "schema": _exec("driftfindings.schema", compared, definitions, sites, current["settings"]["reference"]),
+        **_exec("driftfindings.judge", compared, current["compared"]["tables"], sites, reference),
+        "schema": _exec("driftfindings.schema", compared, definitions, sites, reference),
         "skipped": compared["skipped"], "unproved": {name: each["why"] for name, each in compared["unproved"].items()},
         "tables": compared["tables"], "rows": compared["rows"], "looks": compared["looks"], "seconds": seconds,
         "rows_a_second": round(compared["rows"] / seconds) if seconds else None,
@@ -457,8 +482,8 @@ def show(check=None):
     check
         Its id; the newest one if not given.
 
-    Returns what ``drift.check`` returns; of one that has not ended ``{"check", "verdict": None, "started", "progress"}``.
-    The same in words goes to stderr. Raises CommandExecutionError if there is none.
+    Returns what ``drift.check`` returns; of one that has not ended ``{"check", "verdict": None, "started",
+    "progress"}``. The same in words goes to stderr. Raises CommandExecutionError if there is none.
 
     CLI Example:
 

@@ -1,14 +1,13 @@
 """
-What an operator and the reactor ask the master for: look before a run, plan and approve it, react to a drift event,
-watch a run, read its record, stop it.
+What an operator asks the master for: look before a run, plan and approve it, watch it, read its record, stop it.
 """
 
 import copy
 import logging
-import re
 import sys
 import time
 
+import salt.loader
 import salt.runner
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
@@ -20,7 +19,6 @@ log = logging.getLogger(__name__)
 
 # Between the start of an orchestration and its taking of the lock; a second event in that time is the same drift.
 STARTING_SECONDS = 120
-_REPORTER = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 def __virtual__():
@@ -28,89 +26,20 @@ def __virtual__():
 
 
 def _exec(function, *args, **kwargs):
-    """One of this extension's execution modules, on the master."""
-    answer = __salt__["salt.cmd"](function, *args, **kwargs)
-    if answer == f"'{function}' is not available.":
+    """One of this extension's execution modules, on the master. Salt's own salt.cmd reads all grains for each call."""
+    if "reprovision.functions" not in __context__:
+        opts = {**copy.deepcopy(dict(__opts__)), "pillar": {}}
+        opts["grains"] = salt.loader.grains(opts)
+        __context__["reprovision.functions"] = salt.loader.minion_mods(opts, context=__context__)
+    functions = __context__["reprovision.functions"]
+    if function not in functions:
         raise CommandExecutionError(f"{function} is not available on the master: salt-run saltutil.sync_all")
-    return answer
+    return functions[function](*args, **kwargs)
 
 
 def _tungsten():
     """The pillar of the orchestration itself: what may be destroyed is decided by this and nothing else."""
     return __salt__["pillar.show_pillar"](minion=__opts__["id"]).get("tungsten")
-
-
-def _command(site, tungsten):
-    standing = (tungsten or {}).get("reprovision") or {}
-    if standing.get("failed") == site:
-        return _exec("runwords.command")
-    return _exec("runwords.command", {"failed": site, "definitive": "THE GOOD SITE"})
-
-
-def drift(site, reporter=None):
-    """
-    React to an event ``tungsten/drift/<site>``: look at that site's pillar and do what its ``on_drift`` says.
-
-    ``ignore`` logs it. ``plan`` notes that a person must decide, with the command to run. ``reprovision`` starts the
-    orchestration, if the pillar names this site as the failed one and nothing is running yet. The event's payload is
-    not even passed here.
-
-    site
-        The last part of the event's tag; checked against the pillar.
-    reporter
-        The minion that sent the event, for the log only.
-
-    Returns ``{"site", "on_drift", "decision", …}``. Raises CommandExecutionError when the pillar has faults or does
-    not know the site.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run reprovision.drift east
-    """
-    reporter = reporter if isinstance(reporter, str) and _REPORTER.fullmatch(reporter) else "unknown"
-    tungsten = _tungsten()
-    checked = _exec("topology.validate", tungsten)
-    if checked["faults"]:
-        raise CommandExecutionError("A drift event cannot be judged, the pillar has faults:\n  "
-                                    + "\n  ".join(checked["faults"]))
-    sites = checked["topology"]["sites"]
-    if not isinstance(site, str) or site not in sites:
-        log.warning("Drift event of %s for an unknown site ignored: %.80r", reporter, site)
-        raise CommandExecutionError(f"{str(site)[:80]!r} is none of the sites {', '.join(sites)}")
-    on_drift = sites[site]["on_drift"]
-    if on_drift == "ignore":
-        log.warning("Drift of site %s reported by %s; on_drift is ignore, nothing is done", site, reporter)
-        return {"site": site, "on_drift": on_drift, "decision": "ignored"}
-    decision = {"site": site, "on_drift": on_drift, "reporter": reporter, "command": _command(site, tungsten)}
-    order = checked["topology"]["reprovision"]
-    if on_drift == "plan":
-        decision["decision"] = "a person must decide; to re-provision the site run the command"
-    elif order.get("failed") != site or not order.get("definitive"):
-        decision["decision"] = (
-            "not started: tungsten:reprovision in pillar does not name this site as failed and another as definitive; "
-            "a person must decide")
-    else:
-        return _start_once(site, decision)
-    log.warning("Drift of site %s reported by %s: %s: %s", site, reporter, decision["decision"], decision["command"])
-    return _exec("runrecord.report", site, decision)
-
-
-def _start_once(site, decision):
-    """Many events, one run: what is running or starting already is not started again."""
-    running = _exec("runlock.running", site)
-    if running is not None or not _exec("runlock.claim_start", site, STARTING_SECONDS):
-        decision["decision"] = f"nothing started: {(running or {}).get('run', 'a run')} is already on it"
-        log.warning("Drift of site %s reported again: %s", site, decision["decision"])
-        return decision
-    decision["decision"] = "the orchestration was started"
-    noted = _exec("runrecord.report", site, decision)
-    client = salt.runner.RunnerClient(__opts__)
-    job = client.asynchronous("state.orchestrate", {"mods": "orch.reprovision"}, user=__opts__.get("user"))
-    log.warning("Drift of site %s reported by %s: orchestration started as job %s", site, decision["reporter"],
-                job["jid"])
-    return {**noted, "jid": job["jid"]}
 
 
 def record(site, run=None):
@@ -352,14 +281,26 @@ def _losses(failed, definitive):
     if last and last["started"] > found["started"]:
         # It has seen data that have been replaced since, or are being replaced.
         return None
-    tables = found["sites"].get(failed, {}).get("tables", {})
+    tables = _lost_rows(found, failed)
     saved = [f"{node}:{file['path']}" for each in found.get("saved", {}).get(failed, [])[-1:]
              for node, file in sorted(each["files"].items())]
     return {
         "check": found["check"], "finished": found["finished"], "verdict": found["verdict"],
         "reference": found["reference"], "saved": ", ".join(saved) or None,
-        "tables": {name: {key: each[key] for key in ("changed", "missing", "extra")} for name, each in tables.items()},
+        "tables": tables,
     }
+
+
+def _lost_rows(found, failed):
+    """{table: numbers} over the site and those of its nodes that have drifted each in its own way."""
+    tables = {}
+    drifted = [found["sites"].get(failed), *(found["nodes"].get(minion) for minion in found["nodes_of"][failed])]
+    for where in filter(None, drifted):
+        for name, rows in where["tables"].items():
+            sums = tables.setdefault(name, dict.fromkeys(("changed", "missing", "extra"), 0))
+            for kind in sums:
+                sums[kind] += rows[kind]
+    return tables
 
 
 def approve(plan, reason=None):
@@ -392,8 +333,9 @@ def approve(plan, reason=None):
              "by_itself": topology["sites"][site]["on_drift"] == "reprovision"}
     kept = _exec("plans.consider", plan, who, **rules)
     found = _surveyed(topology)
-    changed = _exec("planning.changes", kept["binding"], _exec("planning.binding", topology, found))
-    if changed:
+    now = _exec("planning.binding", topology, found)
+    if _exec("planning.digest", now) != kept["digest"]:
+        changed = _exec("planning.changes", kept["binding"], now)
         _exec("plans.decide", plan, "outdated", who, "; ".join(changed))
         raise CommandExecutionError(
             f"Plan {plan} is outdated, nothing was started. What has changed since it was made: {'; '.join(changed)}. "

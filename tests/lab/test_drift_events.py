@@ -59,10 +59,11 @@ def test_forged_events_do_nothing(lab):
     before = data.cluster(lab)
     for name in FORGED:
         send(lab, "west1", f"tungsten/drift/{name}")
-    send(lab, "west1", f"tungsten/drift/{DEFINITIVE}", payload={"failed": DEFINITIVE, "definitive": FAILED, "donor": "east2"})
+    lies = {"failed": DEFINITIVE, "definitive": FAILED, "donor": "east2", "insist": True, "proved": True}
+    send(lab, "west1", f"tungsten/drift/{DEFINITIVE}", payload=lies)
     assert "does not name this site as failed" in looked_at(lab, None, DEFINITIVE)["decision"]
     # The site that the pillar calls failed is looked at, and found to be well: its event comes with a megabyte of lies.
-    send(lab, "west1", f"tungsten/drift/{FAILED}", size=1_000_000, payload={"donor": "east2", "insist": True, "proved": True})
+    send(lab, "west1", f"tungsten/drift/{FAILED}", size=1_000_000, payload=lies)
     note = looked_at(lab, None)
     assert note["proved"] is False and "no drift is proved" in note["decision"]
     assert plans(lab) == [] and invariants.records(lab, FAILED) == [] and invariants.records(lab, DEFINITIVE) == []

@@ -28,7 +28,7 @@ def service(state="ONLINE", applied=10, stored=10, latency=0.5, error=None):
 
 
 WELL = service()
-LATE = service(latency=301.0)
+LATE = service(stored=12, latency=301.0)
 OFFLINE = service("OFFLINE:NORMAL", -1, -1, -1.0)
 ERROR = service("OFFLINE:ERROR", -1, -1, -1.0, DUPLICATE)
 OTHER_ERROR = service("OFFLINE:ERROR", -1, -1, -1.0, REFUSED)
@@ -194,7 +194,12 @@ def test_each_bad_sign_is_told_and_fired(minion, shown, sign):
 
 def test_the_limit_of_latency_can_be_set(minion):
     minion.config = [{"latency": 10}]
-    assert minion.told(*[service(latency=11.0)] * 3) == [("west", "late")]
+    assert minion.told(*[service(stored=12, latency=11.0)] * 3) == [("west", "late")]
+
+
+def test_one_that_was_late_and_has_nothing_to_do_since_is_well_again(minion):
+    assert minion.told(*[LATE] * 3) == [("west", "late")]
+    assert minion.told(*[service(applied=12, stored=12, latency=301.0)] * 4) == [("west", "well")]
 
 
 def test_well_again(minion):
@@ -251,6 +256,11 @@ def test_offline_in_between_is_no_position_to_compare_with(minion):
     assert minion.told(service(stored=10), OFFLINE, service(stored=20), service(stored=20), service(stored=20)) == []
 
 
+def test_a_log_whose_end_was_not_told_once_is_nothing_to_compare_with_for_ever(minion):
+    stored = [None, 10, 11, 11, 11]
+    assert minion.told(*[service(stored=number) for number in stored]) == [("west", "stalled")]
+
+
 # --- silent
 
 
@@ -275,6 +285,49 @@ def test_whatever_goes_wrong_with_the_call_is_silence_too(minion, error):
 
 def test_a_long_complaint_is_cut(minion):
     assert len(minion.look(*[CommandExecutionError("x" * 9000)] * 3)[0]["what"]) == 500
+
+
+@pytest.fixture
+def slow(minion, monkeypatch):
+    """Each call takes as many seconds; Salt makes a round a second, which a beacon holds up."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def rounds(number, seconds, shown):
+        spent = []
+
+        def answer(*_, **__):
+            spent.append(seconds)
+            now[0] += seconds
+            minion.clock[0] += seconds
+            return minion._answer(shown)
+
+        minion.trepctl.side_effect = answer
+        began, events = now[0], []
+        for _ in range(number):
+            now[0] += 1
+            minion.clock[0] += 1
+            events += tungsten_drift.beacon(minion.config)
+        return sum(spent), now[0] - began, events
+
+    return rounds
+
+
+def test_a_replicator_that_hangs_leaves_the_minion_most_of_its_time(slow):
+    away, passed, events = slow(3000, 25, SILENT)
+    assert 0.15 < away / passed <= 0.21
+    assert [said["sign"] for said in events][:1] == ["silent"]  # and is told of all the same
+
+
+def test_an_answer_that_comes_soon_is_followed_by_no_rest(minion, slow):
+    assert slow(100, 5, {"west": WELL})[0] == 500
+    assert slow(100, 0.4, {"west": WELL})[0] == pytest.approx(40)
+
+
+def test_after_the_rest_it_looks_as_often_as_before(minion, slow):
+    slow(1, 20, SILENT)
+    assert slow(79, 0.4, {"west": WELL})[0] == 0
+    assert slow(10, 0.4, {"west": WELL})[0] == pytest.approx(4.0)
 
 
 # --- several services

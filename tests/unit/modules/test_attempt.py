@@ -74,25 +74,29 @@ class TestRefuseRepetition:
         (None, None, False), ({"state": "failed"}, None, False), (DONE, None, True),
         (DONE, "2026-01-01T23:59:59Z", True), (DONE, "2026-01-02T00:00:01Z", False)])
     def test_needless_tells_the_same_without_a_refusal(self, functions, previous, reported, told):
-        functions["runrecord.reported"].return_value = reported and {"reported": reported}
+        functions["runrecord.reported"].return_value = reported and {"reported": reported, "proved": True}
         why = attempt.needless("east", previous)
         assert why == (told and (
             "There is nothing to repair: site east was re-provisioned and verified at 2026-01-02T00:00:00Z (run "
-            f"{RUN}), and no drift has been reported against it since.") or None)
+            f"{RUN}), and no drift of it has been proved since.") or None)
 
     def test_reported_since(self, functions):
-        functions["runrecord.reported"].return_value = {"reported": "2026-01-02T00:00:01Z"}
+        functions["runrecord.reported"].return_value = {"reported": "2026-01-02T00:00:01Z", "proved": True}
         assert attempt.refuse_repetition("east", DONE, order()) is None
         functions["runrecord.reported"].assert_called_once_with("east")
 
+    def test_reported_since_but_not_proved(self, functions):
+        functions["runrecord.reported"].return_value = {"reported": "2026-01-02T00:00:01Z", "proved": False}
+        assert attempt.needless("east", DONE).startswith("There is nothing to repair")
+
     @pytest.mark.parametrize("reported", [None, "2026-01-01T23:59:59Z", "2026-01-02T00:00:00Z"])
     def test_refused_with_the_command_that_insists(self, functions, reported):
-        functions["runrecord.reported"].return_value = reported and {"reported": reported}
+        functions["runrecord.reported"].return_value = reported and {"reported": reported, "proved": True}
         with pytest.raises(CommandExecutionError) as error:
             attempt.refuse_repetition("east", DONE, order())
         assert str(error.value) == (
             "There is nothing to repair: site east was re-provisioned and verified at 2026-01-02T00:00:00Z (run "
-            f"{RUN}), and no drift has been reported against it since. If you know better, insist: "
+            f"{RUN}), and no drift of it has been proved since. If you know better, insist: "
             "salt-run state.orch orch.reprovision "
             'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "method": "rsync", '
             '"replica_method": "xtrabackup", "insist": true}}\'')

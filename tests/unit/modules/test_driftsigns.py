@@ -100,6 +100,34 @@ def test_one_that_synchronizes_may_be_late_as_well():
     assert sign({**WELL, "state": "GOING-ONLINE:SYNCHRONIZING", "appliedLatency": 900.0})["sign"] == "late"
 
 
+@pytest.mark.parametrize("applied, stored, before, expected", [
+    (10, 10, {"applied": 10, "stored": 10}, "well"),  # nothing came since: the figure is an old transaction's
+    (10, 10, {"applied": 10, "stored": 9}, "well"),
+    (10, 12, {"applied": 10, "stored": 12}, "late"),  # something waits to be applied
+    (11, 11, {"applied": 10, "stored": 10}, "late"),  # it was new, and late
+    (10, 10, {"applied": None, "stored": None}, "late"),
+    (None, None, {"applied": None, "stored": None}, "late"),
+    (10, 10, None, "late"),
+])
+def test_a_service_that_has_nothing_to_do_is_not_late(applied, stored, before, expected):
+    now = {**WELL, "appliedLastSeqno": applied, "maximumStoredSeqNo": stored, "appliedLatency": 900.0}
+    assert sign(now, before={"west": before} if before else None)["sign"] == expected
+
+
+@pytest.mark.parametrize("state, waits, expected", [
+    ("GOING-ONLINE:SYNCHRONIZING", 300.0, "offline"),
+    ("GOING-ONLINE:SYNCHRONIZING", 300.1, "late"),
+    ("GOING-ONLINE:SYNCHRONIZING", None, "offline"),
+    ("OFFLINE:NORMAL", 9999.0, "offline"),  # by somebody, who knows
+    ("ONLINE", 9999.0, "well"),
+])
+def test_a_service_that_waits_for_its_source_for_long_is_late(state, waits, expected):
+    found = sign({**WELL, "state": state, "timeInStateSeconds": waits})
+    assert found["sign"] == expected
+    if expected == "late":
+        assert "GOING-ONLINE:SYNCHRONIZING for 300 s, more than 300 s" in found["what"]
+
+
 def test_a_degraded_service_is_looked_at_like_one_that_is_online():
     assert sign({**WELL, "state": "ONLINE:DEGRADED"})["sign"] == "well"
     assert sign({**WELL, "state": "ONLINE:DEGRADED", "appliedLatency": 900.0})["sign"] == "late"

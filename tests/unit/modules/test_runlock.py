@@ -345,7 +345,8 @@ def test_nothing_is_taken_away_from_who_has_died(master):
 def test_no_folder_outside(tmp_path, site):
     for function, args in (
         (runlock.running, ()),
-        (runlock.claim_start, (60,)),
+        (runlock.claim, ("look", 60)),
+        (runlock.unclaim, ("look",)),
         (runlock.acquire, ("west", FIRST)),
         (runlock.take_away, (FIRST,)),
     ):
@@ -376,32 +377,87 @@ def test_one_claim_of_many_threads(monkeypatch):
     opts = dict(runlock.__opts__)
     runlock.__opts__ = opts
     with ThreadPoolExecutor(8) as pool:
-        granted = list(pool.map(lambda _: runlock.claim_start("east", 60), range(24)))
+        granted = list(pool.map(lambda _: runlock.claim("east", "look", 60), range(24)))
     assert granted.count(True) == 1
 
 
 def test_one_claim_of_many_processes(start):
     masters = [start() for _ in range(4)]
     for one in masters:
-        one.ask("claim_start", "east", 60)
+        one.ask("claim", "east", "look", 60)
     assert sorted(one.hear() for one in masters) == [False, False, False, True]
+    assert all(one.call("claimed", "east", "look") for one in masters)
 
 
-def test_a_claim_holds_for_its_time_and_site(monkeypatch):
+def test_a_claim_holds_for_its_time_site_and_purpose(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(runlock.time, "time", lambda: clock[0])
-    assert runlock.claim_start("east", 120)
-    assert runlock.claim_start("west", 120)
+    assert runlock.claim("east", "look", 120)
+    assert not runlock.claimed("west", "look") and not runlock.claimed("east", "starting")
+    assert runlock.claim("west", "look", 120)
+    assert runlock.claim("east", "starting", 500)
     clock[0] += 119
-    assert not runlock.claim_start("east", 120)
+    assert runlock.claimed("east", "look") and not runlock.claim("east", "look", 120)
     clock[0] += 1
-    assert runlock.claim_start("east", 120)
+    assert not runlock.claimed("east", "look") and runlock.claim("east", "look", 120)
+    assert runlock.claimed("east", "starting")
+
+
+def test_who_is_refused_does_not_make_it_longer(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(runlock.time, "time", lambda: clock[0])
+    assert runlock.claim("east", "look", 120)
+    clock[0] += 60
+    assert not runlock.claim("east", "look", 10_000)
+    clock[0] += 60
+    assert not runlock.claimed("east", "look")
+
+
+def test_a_clock_that_was_set_back_does_not_claim_a_site_for_ever(monkeypatch):
+    clock = [1_000_000_000.0]
+    monkeypatch.setattr(runlock.time, "time", lambda: clock[0])
+    assert runlock.claim("east", "look", runlock.LONGEST_CLAIM)
+    assert runlock.claimed("east", "look"), "the longest cool-down of the pillar holds"
     clock[0] -= 86400
-    assert runlock.claim_start("east", 120), "a clock set back must not claim a site for a day"
+    assert not runlock.claimed("east", "look")
+    assert runlock.claim("east", "look", 120)
+    assert runlock.claimed("east", "look")
 
 
-def test_a_damaged_claim_claims_nothing(tmp_path):
-    runlock.claim_start("east", 60)
-    (folder(tmp_path, "east") / "starting").write_text("no time")
-    assert runlock.claim_start("east", 60)
-    assert not runlock.claim_start("east", 60)
+@pytest.mark.parametrize("text", ["", "no time", "nan", "inf", "-inf", "1e999", "0", "[]", "\x00"])
+def test_a_damaged_claim_claims_nothing(tmp_path, text):
+    runlock.claim("east", "look", 60)
+    (folder(tmp_path, "east") / "look").write_text(text)
+    assert not runlock.claimed("east", "look")
+    assert runlock.claim("east", "look", 60)
+    assert not runlock.claim("east", "look", 60) and runlock.claimed("east", "look")
+
+
+def test_what_was_let_go_can_be_claimed_again():
+    assert runlock.unclaim("east", "look"), "there need not be a claim"
+    assert runlock.claim("east", "look", 60) and runlock.claim("east", "starting", 60)
+    assert runlock.unclaim("east", "look")
+    assert not runlock.claimed("east", "look") and runlock.claimed("east", "starting")
+    assert runlock.claim("east", "look", 60)
+
+
+@pytest.mark.parametrize("site", ["east", *BAD_SITES])
+def test_to_ask_leaves_nothing_behind(tmp_path, site):
+    """Events name sites that nobody knows; so this raises nothing either."""
+    assert runlock.claimed(site, "look") is False
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["lock", "drift.json", "../../x", "", None])
+def test_nothing_else_can_be_claimed(tmp_path, what):
+    for function, args in ((runlock.claim, (60,)), (runlock.claimed, ()), (runlock.unclaim, ())):
+        with pytest.raises(CommandExecutionError, match="cannot be claimed, only starting, look"):
+            function("east", what, *args)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_claim_is_no_lock():
+    runlock.claim("east", "look", 60)
+    runlock.claim("east", "starting", 60)
+    assert runlock.running("east") is None
+    assert runlock.acquire("east", "west", FIRST) == {}

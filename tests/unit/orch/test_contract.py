@@ -392,7 +392,7 @@ class TestReactor:
         )
         assert plain(rendered) == {
             "look at the site": {
-                "runner.reprovision.drift": [{"args": [{"site": site}, {"reporter": "east1"}]}]
+                "runner.drift.react": [{"args": [{"site": site}, {"reporter": "east1"}]}]
             }
         }
 
@@ -401,15 +401,15 @@ class TestReactor:
     )
     def test_an_event_is_data(self, render, data):
         rendered = plain(render(self.PATH, tag="tungsten/drift/east", data=data))
-        (reaction,) = rendered["look at the site"]["runner.reprovision.drift"]
+        (reaction,) = rendered["look at the site"]["runner.drift.react"]
         assert reaction["args"] == [{"site": "east"}, {"reporter": str(data.get("id", ""))}]
 
     def test_the_arguments_are_those_of_the_runner(self, render):
         rendered = plain(render(self.PATH, tag="tungsten/drift/east", data={}))
         ((function, (reaction,)),) = rendered["look at the site"].items()
-        runner = load("_runners", "reprovision")
-        assert function == f"runner.{runner.__virtualname__}.drift"
-        inspect.signature(runner.drift).bind(
+        runner = load("_runners", "drift")
+        assert function == f"runner.{runner.__virtualname__}.react"
+        inspect.signature(runner.react).bind(
             **{key: value for item in reaction["args"] for key, value in item.items()}
         )
 

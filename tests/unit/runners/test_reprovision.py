@@ -1,5 +1,6 @@
-"""What the reactor and an operator ask the master: drift decided by the pillar alone, looking, watching, stopping."""
+"""What an operator asks the master: looking, planning and approving, watching, stopping."""
 
+import contextlib
 import copy
 import json
 import logging
@@ -11,7 +12,6 @@ from unittest.mock import Mock, create_autospec
 import pytest
 import salt.runner
 import salt.runners.pillar
-import salt.runners.salt
 from salt.exceptions import CommandExecutionError
 
 from tests.support.loader import load
@@ -24,6 +24,10 @@ runwords = load("_modules", "runwords")
 fleet = load("_modules", "fleet")
 survey = load("_modules", "survey")
 attempt = load("_modules", "attempt")
+checkrecord = load("_modules", "checkrecord")
+planning = load("_modules", "planning")
+plans = load("_modules", "plans")
+readiness = load("_modules", "readiness")
 
 RUN = "20260101T000000-7"
 HOLDER = {"run": RUN, "pid": 7, "since": "2026-01-01T00:00:00Z"}
@@ -62,22 +66,30 @@ def pillar():
 
 @pytest.fixture
 def functions():
-    """The execution modules on the master, behind ``salt.cmd``."""
+    """The execution modules on the master."""
     found = {
         f"{module.__virtualname__}.{name}": create_autospec(
             getattr(module, name), side_effect=getattr(module, name)
         )
         for module, names in (
             (runrecord, "now save load latest every sites ask_to_stop asked_to_stop report reported"),
-            (runlock, "running claim_start take_away"),
-            (runwords, "command again"),
-            (attempt, "refuse_repetition refuse_half_built"),
+            (runlock, "running claim take_away"),
+            (runwords, "command again person"),
+            (attempt, "refuse_repetition refuse_half_built needless"),
+            (plans, "propose load every consider decide"),
+            (planning, "binding digest changes steps make text"),
+            (readiness, "text"),
             (topology, "validate merge"),
         )
         for name in names.split()
     }
     found["fleet.ask"] = create_autospec(fleet.ask, side_effect=CommandExecutionError("nobody is to be asked"))
     found["survey.take"] = create_autospec(survey.take)
+    found["plans.open"] = create_autospec(plans.open_, side_effect=plans.open_)
+    found["checkrecord.latest"] = create_autospec(checkrecord.latest, return_value=None)
+    found["readiness.extension"] = create_autospec(readiness.extension, return_value={"version": "1", "digest": "d"})
+    found["fleet.gather"] = create_autospec(
+        fleet.gather, side_effect=lambda minions, *_, **__: {"answers": dict.fromkeys(minions, 5), "faults": {}})
     return found
 
 
@@ -101,23 +113,22 @@ def log(monkeypatch):
 
 @pytest.fixture
 def configure_loader_modules(functions, pillar, client, tmp_path):
-    def cmd(fun, *args, **kwargs):
-        return functions[fun](*args, **kwargs) if fun in functions else f"'{fun}' is not available."
-
     opts = {"__role": "master", "cachedir": str(tmp_path), "id": "vm_master", "user": "root"}
     return {
         reprovision: {
             "__salt__": {
-                "salt.cmd": create_autospec(salt.runners.salt.cmd, side_effect=cmd),
                 "pillar.show_pillar": create_autospec(
                     salt.runners.pillar.show_pillar, side_effect=lambda minion: {"vm_master": pillar}[minion]
                 ),
             },
             "__opts__": opts,
+            "__context__": {"reprovision.functions": functions},
         },
         runrecord: {"__opts__": opts},
         runlock: {"__opts__": opts},
         attempt: {"__opts__": opts, "__salt__": functions},
+        plans: {"__opts__": opts, "__salt__": functions},
+        planning: {"__opts__": opts, "__salt__": functions},
     }
 
 
@@ -129,110 +140,10 @@ def released():
         os.close(runlock._held.popitem()[1])
 
 
-def noted(site="east"):
-    return runrecord.reported(site)
-
-
-def test_ignore(pillar, client):
-    pillar["tungsten"]["sites"]["east"]["on_drift"] = "ignore"
-    assert reprovision.drift("east", "east1") == {"site": "east", "on_drift": "ignore", "decision": "ignored"}
-    assert noted() is None
-    client.asynchronous.assert_not_called()
-
-
-@pytest.mark.parametrize(
-    "site, command",
-    [
-        ("east", "salt-run state.orch orch.reprovision"),
-        (
-            "west",
-            "salt-run state.orch orch.reprovision pillar="
-            + '\'{"reprovision": {"failed": "west", "definitive": "THE GOOD SITE"}}\'',
-        ),
-    ],
-)
-def test_plan_notes_the_command_and_starts_nothing(pillar, client, site, command):
-    for name in ("east", "west"):
-        pillar["tungsten"]["sites"][name]["on_drift"] = "plan"
-    decision = reprovision.drift(site, "east1")
-    assert decision["decision"].startswith("a person must decide") and decision["command"] == command
-    assert noted(site) == decision and decision["reporter"] == "east1"
-    client.asynchronous.assert_not_called()
-
-
-def test_reprovision_starts_the_orchestration_of_the_pillar(client):
-    decision = reprovision.drift("east", "east1")
-    assert decision["decision"] == "the orchestration was started" and decision["jid"] == "20260101"
-    client.asynchronous.assert_called_once_with(
-        "state.orchestrate", {"mods": "orch.reprovision"}, user="root"
-    )
-    assert noted()["decision"] == "the orchestration was started"
-
-
-def test_the_report_is_written_before_the_start(client):
-    """A run that was verified before is repeated only if something was reported since."""
-    client.asynchronous.side_effect = lambda *_, **__: {"jid": noted()["reported"]}
-    assert reprovision.drift("east")["jid"] == noted()["reported"]
-
-
-@pytest.mark.parametrize("order", [{"failed": "west", "definitive": "east"}, {"failed": "east"}, {}])
-def test_a_pillar_that_names_another_site_starts_nothing(pillar, client, order):
-    pillar["tungsten"]["reprovision"] = order
-    decision = reprovision.drift("east", "east1")
-    assert decision["decision"].startswith(
-        "not started: tungsten:reprovision in pillar does not name this site"
-    )
-    assert noted() == decision
-    client.asynchronous.assert_not_called()
-
-
-def test_many_events_one_start(client):
-    decisions = [reprovision.drift("east", "east1")["decision"] for _ in range(5)]
-    assert decisions == ["the orchestration was started"] + ["nothing started: a run is already on it"] * 4
-    client.asynchronous.assert_called_once()
-
-
-def test_nothing_is_started_while_a_run_has_the_site(functions, client):
-    runlock.acquire("east", "west", RUN)
-    decision = reprovision.drift("east", "east1")
-    assert decision["decision"] == "nothing started: 20260101T000000-7 is already on it"
-    functions["runlock.claim_start"].assert_not_called()
-    client.asynchronous.assert_not_called()
-
-
-@pytest.mark.parametrize("site", FORGED, ids=lambda value: repr(value)[:30])
-def test_forged_sites(client, log, tmp_path, site):
-    with pytest.raises(CommandExecutionError, match="is none of the sites east, west") as error:
-        reprovision.drift(site, "east1")
-    assert len(str(error.value)) < 200
-    text, *values = log.warning.call_args.args
-    assert len(text % tuple(values)) < 300 and "\n" not in text % tuple(values)
-    assert not list(tmp_path.iterdir()), "nothing is written under a name from outside"
-    client.asynchronous.assert_not_called()
-
-
-@pytest.mark.parametrize(
-    "reporter", [None, "", "a b", "x" * 1_000_000, "{{ 1 }}", "m\nERROR", ["east1"], {"id": 1}]
-)
-def test_a_forged_reporter_is_unknown(pillar, reporter):
-    pillar["tungsten"]["sites"]["east"]["on_drift"] = "plan"
-    assert reprovision.drift("east", reporter)["reporter"] == "unknown"
-
-
-@pytest.mark.parametrize("tungsten", [None, {}, {"sites": {"east": {"nodes": ["a"]}}}])
-def test_a_pillar_with_faults_judges_nothing(pillar, client, tungsten):
-    pillar["tungsten"] = tungsten
-    with pytest.raises(CommandExecutionError, match=r"(?s)the pillar has faults.*tungsten:sites"):
-        reprovision.drift("east")
-    client.asynchronous.assert_not_called()
-
-
 def test_modules_that_the_master_has_not_synced(functions):
     functions.clear()
-    with pytest.raises(
-        CommandExecutionError, match="topology.validate is not available on the master: salt-run salt"
-    ):
-        reprovision.drift("east")
+    with pytest.raises(CommandExecutionError, match="topology.merge is not available on the master: salt-run salt"):
+        reprovision.preflight()
 
 
 def record(state="done", steps=(), run=RUN, **more):
@@ -438,7 +349,9 @@ def surveyed(*findings):
         "primaries": {"east": "east1", "west": "west1"},
         "donor": "west1",
         "resumes": False,
+        "run": None,
         "why": "no run of this site is unfinished",
+        "facts": {},
     }
 
 
@@ -447,7 +360,9 @@ def surveyed(*findings):
 )
 def test_preflight_is_ready_without_errors(functions, findings, ready):
     functions["survey.take"].return_value = surveyed(*findings)
-    assert reprovision.preflight() == {"ready": ready, **surveyed(*findings)}
+    found = surveyed(*findings)
+    del found["facts"]
+    assert reprovision.preflight() == {"ready": ready, **found}
 
 
 def test_preflight_is_about_the_standing_order_and_the_latest_run(functions, pillar):
@@ -650,8 +565,9 @@ def test_list_tells_every_run_oldest_first():
 
 @pytest.fixture(autouse=True)
 def operator(monkeypatch):
-    """Who types the commands."""
-    monkeypatch.setenv("SUDO_USER", "bob")
+    """Who types the commands: Salt puts his name into the module. The environment is that of who started the master."""
+    monkeypatch.setattr(reprovision, "__user__", "sudo_bob", raising=False)
+    monkeypatch.setenv("SUDO_USER", "mallory")
 
 
 @pytest.fixture
@@ -775,12 +691,10 @@ def test_a_copy_that_cannot_be_ended_is_not_disturbed(clock, nodes, functions):
     assert runrecord.latest("east")["donor_state"] == "taken"
 
 
-@pytest.mark.parametrize("sudo_user, who", [("bob", "bob"), ("", "root"), (None, "root")])
-def test_who_asked_is_the_person_behind_sudo(functions, clock, monkeypatch, sudo_user, who):
-    if sudo_user is None:
-        monkeypatch.delenv("SUDO_USER")
-    else:
-        monkeypatch.setenv("SUDO_USER", sudo_user)
+@pytest.mark.parametrize("user, who", [
+    ("root", "root"), ("sudo_carol", "carol"), ("carol", "carol"), ("Reactor", "event"), ("UNKNOWN", "unknown")])
+def test_who_asked_is_the_person_that_salt_names(functions, clock, monkeypatch, user, who):
+    monkeypatch.setattr(reprovision, "__user__", user)
     runrecord.save(record("running"))
     reprovision.abort("east")
     assert runrecord.asked_to_stop("east", RUN)["who"] == who
@@ -843,5 +757,329 @@ def test_unlock_of_a_run_that_hangs_before_it_has_a_record(clock):
     assert runlock.running("east") is None and runrecord.latest("east") is None
 
 
-def test_answers_are_plain_json():
-    assert json.loads(json.dumps(reprovision.drift("east", "east1")))
+# --- plan, approve, deny
+
+
+STATES = {
+    "reprovision_|-a_|-00 preflight_|-preflight": {
+        "name": "00 preflight", "comment": "Site east will be rebuilt.", "result": None, "__run_num__": 0},
+    "reprovision_|-b_|-01 b_|-step": {
+        "name": "01 b", "comment": "east1: nothing to change", "result": True, "__run_num__": 1},
+}
+NEEDLESS = "There is nothing to repair"
+
+
+@pytest.fixture
+def nodes_are_well(functions, client, monkeypatch):
+    """Everybody answers, and the orchestration can be tried."""
+    functions["survey.take"].side_effect = lambda topology, previous: {
+        **surveyed(WARNING), "donor": topology["reprovision"].get("donor") or "west1"}
+    client.cmd.return_value = {"data": {"vm_master": STATES}, "outputter": "highstate", "retcode": 0}
+    monkeypatch.setattr(plans.salt.utils.event, "get_event", lambda *_, **__: contextlib.nullcontext(
+        Mock(spec=["fire_event"])))
+
+
+def call_as(monkeypatch, user):
+    monkeypatch.setattr(reprovision, "__user__", user)
+
+
+@pytest.mark.usefixtures("nodes_are_well")
+class TestPlan:
+    def test_it_is_kept_returned_and_told_on_stderr(self, capsys):
+        made = reprovision.plan("east", why="east1 is in error")
+        assert plans.load(made["plan"]) == made == plans.open_("east")
+        assert {key: made[key] for key in ("site", "state", "by", "why")} == {
+            "site": "east", "state": "open", "by": "bob", "why": "east1 is in error"}
+        assert [step["step"] for step in made["steps"]] == ["00 preflight", "01 b"]
+        assert made["warnings"] == ["WARNING east1: its clock is off - Set it."]
+        out, err = capsys.readouterr()
+        assert out == "" and f"salt-run reprovision.approve {made['plan']}" in err
+        assert json.loads(json.dumps(made)) == made
+
+    def test_the_orchestration_itself_is_tried_for_this_very_order_and_changes_nothing(self, client):
+        before = copy.deepcopy(dict(reprovision.__opts__))
+        reprovision.plan("east")
+        client.cmd.assert_called_once_with("state.orchestrate", print_event=False, kwarg={
+            "mods": "orch.reprovision", "test": True, "pillar": {"reprovision": {
+                "failed": "east", "definitive": "west", "donor": "west1", "method": "rsync",
+                "replica_method": "xtrabackup", "insist": True}}})
+        client.asynchronous.assert_not_called()
+        used = reprovision.salt.runner.RunnerClient.call_args.args[0]
+        assert used == before and used is not reprovision.__opts__, "state.orchestrate writes into its options"
+
+    @pytest.mark.parametrize("returned", [
+        "Exception occurred in runner state.orchestrate: no SLS",
+        {"data": {"vm_master": {"a": {"name": "00 preflight", "comment": "west2 is silent", "result": False,
+                                      "__run_num__": 0}}}},
+        {"data": {"vm_master": ["Rendering SLS failed"]}},
+    ])
+    def test_what_cannot_be_tried_is_not_planned(self, client, returned, tmp_path):
+        client.cmd.return_value = returned
+        with pytest.raises(CommandExecutionError, match="no SLS|west2 is silent|Rendering SLS failed"):
+            reprovision.plan("east")
+        assert plans.every() == [] and not list(tmp_path.rglob("east-*"))
+
+    def test_everything_that_speaks_against_a_run_is_told_and_nothing_kept(self, functions, client, tmp_path):
+        functions["survey.take"].side_effect = lambda *_: surveyed(WARNING, ERROR)
+        runrecord.save({**record("failed"), "failed": "west"})
+        with pytest.raises(CommandExecutionError) as error:
+            reprovision.plan("east")
+        assert "ERROR east1: it is full - Make room." in str(error.value)
+        assert "west cannot be the definitive one" in str(error.value) and "Nothing was changed" in str(error.value)
+        client.cmd.assert_not_called()
+        assert not list(tmp_path.rglob("plans"))
+
+    def test_nothing_is_planned_while_a_run_has_the_site(self, functions):
+        functions["runlock.running"].side_effect = lambda site: dict(HOLDER) if site == "east" else None
+        with pytest.raises(CommandExecutionError, match=f"is being re-provisioned by run {RUN}"):
+            reprovision.plan("east")
+
+    @pytest.mark.parametrize("args, words", [
+        ({"failed": "south"}, "'south' is not one of the sites"), ({"definitive": "east"}, "cannot repair itself"),
+        ({"donor": "east1"}, "is not a node of the definitive site")])
+    def test_of_what_the_pillar_does_not_know_asks_nobody(self, functions, args, words):
+        with pytest.raises(CommandExecutionError, match=words):
+            reprovision.plan(**args)
+        functions["survey.take"].assert_not_called()
+
+    def test_the_same_facts_give_the_same_plan(self, functions):
+        first = reprovision.plan("east")
+        assert reprovision.plan("east", why="again") == first
+        assert len(plans.every("east")) == 1
+
+    def test_two_replicas_as_good_as_each_other_make_one_plan(self, functions, pillar):
+        pillar["tungsten"]["sites"]["west"]["nodes"] = ["west1", "west2"]
+        nearest = ["west1"]
+        functions["survey.take"].side_effect = lambda topology, _: {
+            **surveyed(), "donor": topology["reprovision"].get("donor") or nearest[0]}
+        first = reprovision.plan("east")
+        nearest[0] = "west2"
+        assert reprovision.plan("east") == first
+        # But who names another one, or if that one is no good any more, gets another plan.
+        named = reprovision.plan("east", donor="west2")
+        assert named["binding"]["order"]["donor"] == "west2" and plans.load(first["plan"])["state"] == "superseded"
+        functions["survey.take"].side_effect = lambda topology, _: {
+            **surveyed(*[ERROR] * (topology["reprovision"].get("donor") == "west2")), "donor": "west1"}
+        assert reprovision.plan("east")["binding"]["order"]["donor"] == "west1"
+
+    def test_that_there_is_nothing_to_repair_is_a_warning(self):
+        runrecord.save({**record("done"), "finished": "2026-01-02T00:00:00Z"})
+        assert any(NEEDLESS in warning for warning in reprovision.plan("east")["warnings"])
+
+    @pytest.mark.parametrize("user, by", [
+        ("root", "root"), ("sudo_bob", "bob"), ("carol", "carol"), ("Reactor", "event"), ("UNKNOWN", "unknown")])
+    def test_who_made_it_is_who_salt_names(self, monkeypatch, user, by):
+        call_as(monkeypatch, user)
+        assert reprovision.plan("east")["by"] == by
+
+    @pytest.mark.parametrize("forged", ["by", "who", "user", "__user__", "topology"])
+    def test_nobody_names_himself(self, forged):
+        for function in (reprovision.plan, reprovision.approve, reprovision.deny):
+            with pytest.raises(TypeError):
+                function("east", **{forged: "carol"})
+
+    def test_it_is_open_as_long_as_the_pillar_says(self, pillar, functions):
+        pillar["tungsten"]["plans"] = {"hours": 7}
+        reprovision.plan("east")
+        assert functions["plans.propose"].call_args.args[2] == 7
+
+
+@pytest.mark.usefixtures("nodes_are_well")
+class TestLosses:
+    CHECK = {
+        "check": "20260101T000000-aaaa", "verdict": "drifted", "reference": "west", "started": "2026-01-01T00:00:00Z",
+        "finished": "2026-01-01T01:00:00Z", "nodes_of": {"west": ["west1"], "east": ["east1"]},
+        "sites": {"east": {"tables": {"shop.t": {"changed": 1, "missing": 2, "extra": 3, "complete": True,
+                                                 "keys": {"changed": ["17"]}}}}},
+        "nodes": {},
+    }  # fmt: skip
+
+    def rows(self, functions, **more):
+        functions["checkrecord.latest"].return_value = {**self.CHECK, **more}
+        return reprovision.plan("east")["lost"]["rows"]
+
+    def test_of_the_newest_check_that_has_ended(self, functions):
+        assert self.rows(functions) == {
+            "check": "20260101T000000-aaaa", "finished": "2026-01-01T01:00:00Z", "verdict": "drifted",
+            "reference": "west", "saved": None, "tables": {"shop.t": {"changed": 1, "missing": 2, "extra": 3}}}
+        functions["checkrecord.latest"].assert_called_with(finished=True)
+
+    def test_nodes_that_have_drifted_each_in_its_own_way_are_counted_in(self, functions):
+        nodes = {
+            "east1": {"tables": {"shop.t": {"changed": 0, "missing": 0, "extra": 4}, "shop.u": {
+                "changed": 5, "missing": 0, "extra": 0}}},
+            "west1": {"tables": {"shop.v": {"changed": 1, "missing": 0, "extra": 0}}},
+        }
+        assert self.rows(functions, nodes=nodes)["tables"] == {
+            "shop.t": {"changed": 1, "missing": 2, "extra": 7}, "shop.u": {"changed": 5, "missing": 0, "extra": 0}}
+
+    def test_where_they_were_saved_last(self, functions):
+        saved = {"east": [{"at": "x", "files": {"east1": {"path": "/old.sql"}}},
+                          {"at": "y", "files": {"east2": {"path": "/b.sql"}, "east1": {"path": "/a.sql"}}}]}
+        assert self.rows(functions, saved=saved)["saved"] == "east1:/a.sql, east2:/b.sql"
+
+    def test_rows_of_a_node_that_has_drifted_in_its_own_way_are_lost_too(self, functions):
+        rows = {"complete": True, "keys": {}}
+        nodes = {"east1": {"tables": {"shop.t": {"changed": 10, "missing": 0, "extra": 0, **rows},
+                                      "shop.u": {"changed": 0, "missing": 0, "extra": 1, **rows}}},
+                 "west1": {"tables": {"shop.v": {"changed": 9, "missing": 9, "extra": 9, **rows}}}}
+        assert self.rows(functions, nodes=nodes)["tables"] == {
+            "shop.t": {"changed": 11, "missing": 2, "extra": 3}, "shop.u": {"changed": 0, "missing": 0, "extra": 1}}
+
+    def test_none_that_differ(self, functions):
+        assert self.rows(functions, sites={}, verdict="equal")["tables"] == {}
+
+    @pytest.mark.parametrize("more", [{"reference": "east"}, {"reference": "north"}, {"nodes_of": {"west": ["west1"]}}])
+    def test_a_check_of_something_else_says_nothing(self, functions, more):
+        assert self.rows(functions, **more) is None
+
+    @pytest.mark.parametrize("started, counts", [("2025-12-31T00:00:00Z", True), ("2026-01-01T00:30:00Z", False)])
+    def test_a_check_of_data_that_a_run_has_replaced_does_not_count(self, functions, started, counts):
+        runrecord.save({**record("done"), "started": started, "finished": "2026-01-01T00:40:00Z"})
+        assert (self.rows(functions) is not None) is counts
+
+
+@pytest.mark.usefixtures("nodes_are_well")
+class TestApprove:
+    def test_it_starts_the_orchestration_of_exactly_that_plan(self, client, functions):
+        made = reprovision.plan("east")
+        answer = reprovision.approve(made["plan"], "go on")
+        order = {"failed": "east", "definitive": "west", "donor": "west1", "method": "rsync",
+                 "replica_method": "xtrabackup", "plan": made["plan"]}
+        client.asynchronous.assert_called_once_with(
+            "state.orchestrate", {"mods": "orch.reprovision", "pillar": {"reprovision": order}}, user="sudo_bob")
+        assert answer == {"plan": made["plan"], "site": "east", "run": None, "jid": "20260101",
+                          "watch": "salt-run reprovision.watch east", "command": runwords.command(order)}
+        kept = plans.load(made["plan"])
+        assert kept["state"] == "approved" and kept["decided"]["who"] == "bob" and kept["decided"]["reason"] == "go on"
+        functions["runlock.claim"].assert_called_once_with("east", "starting", reprovision.STARTING_SECONDS)
+
+    def test_it_is_approved_before_it_is_started(self, client):
+        made = reprovision.plan("east")
+        client.asynchronous.side_effect = lambda *_, **__: {"jid": plans.load(made["plan"])["state"]}
+        assert reprovision.approve(made["plan"])["jid"] == "approved"
+
+    def test_twice_starts_once(self, client):
+        made = reprovision.plan("east")
+        reprovision.approve(made["plan"])
+        with pytest.raises(CommandExecutionError, match="is approved by bob"):
+            reprovision.approve(made["plan"])
+        client.asynchronous.assert_called_once()
+
+    def test_a_decision_between_the_look_and_the_approval_counts(self, client, functions):
+        made = reprovision.plan("east")
+        look = functions["survey.take"].side_effect
+
+        def denied_meanwhile(*args):
+            plans.decide(made["plan"], "denied", "carol")
+            return look(*args)
+
+        functions["survey.take"].side_effect = denied_meanwhile
+        with pytest.raises(CommandExecutionError, match="is denied by carol"):
+            reprovision.approve(made["plan"])
+        client.asynchronous.assert_not_called()
+
+    @pytest.mark.parametrize("change, words", [
+        (lambda found: {**found, "primaries": {"east": "east1", "west": "west2"}}, "west was west1, is west2"),
+        (lambda found: {**found, "resumes": True, "run": RUN}, f"resumes was none, is {RUN}"),
+        (lambda found: {**found, "facts": {"east1": {"locations": {"datadir": {"path": "/d"}}}}}, "was none, is /d"),
+    ])
+    def test_what_has_changed_outdates_it(self, client, functions, change, words):
+        made = reprovision.plan("east")
+        look = functions["survey.take"].side_effect
+        functions["survey.take"].side_effect = lambda *args: change(look(*args))
+        with pytest.raises(CommandExecutionError, match="nothing was started") as error:
+            reprovision.approve(made["plan"])
+        assert words in str(error.value) and "A new one: salt-run reprovision.plan east west" in str(error.value)
+        kept = plans.load(made["plan"])
+        assert kept["state"] == "outdated" and words in kept["decided"]["reason"]
+        client.asynchronous.assert_not_called()
+
+    def test_a_pillar_that_has_changed_outdates_it(self, client, pillar):
+        made = reprovision.plan("east")
+        pillar["tungsten"]["sites"]["west"]["cluster_home"] = "/opt/another"
+        with pytest.raises(CommandExecutionError, match="sites:west:cluster_home was /opt/continuent, is /opt/another"):
+            reprovision.approve(made["plan"])
+        client.asynchronous.assert_not_called()
+
+    def test_what_is_in_the_way_now_may_pass(self, client, functions):
+        made = reprovision.plan("east")
+        look = functions["survey.take"].side_effect
+        functions["survey.take"].side_effect = lambda *_: surveyed(ERROR)
+        with pytest.raises(CommandExecutionError, match="ERROR east1: it is full"):
+            reprovision.approve(made["plan"])
+        client.asynchronous.assert_not_called()
+        functions["survey.take"].side_effect = look
+        assert reprovision.approve(made["plan"])["jid"]
+
+    def test_the_donor_of_the_plan_is_looked_at_and_no_other(self, functions, pillar):
+        pillar["tungsten"]["sites"]["west"]["nodes"] = ["west1", "west2"]
+        made = reprovision.plan("east", donor="west2")
+        reprovision.approve(made["plan"])
+        assert functions["survey.take"].call_args.args[0]["reprovision"]["donor"] == "west2"
+
+    def test_a_second_person(self, monkeypatch, pillar, client, functions):
+        pillar["tungsten"]["plans"] = {"second_person": True}
+        made = reprovision.plan("east")
+        looks = functions["survey.take"].call_count
+        for user in ("sudo_bob", "bob", "UNKNOWN", "Reactor"):
+            call_as(monkeypatch, user)
+            with pytest.raises(CommandExecutionError, match="somebody else|by a person"):
+                reprovision.approve(made["plan"])
+        assert functions["survey.take"].call_count == looks, "that is found out before anybody is asked"
+        client.asynchronous.assert_not_called()
+        call_as(monkeypatch, "carol")
+        assert reprovision.approve(made["plan"])["plan"] == made["plan"]
+        assert client.asynchronous.call_args.kwargs == {"user": "carol"}
+
+    @pytest.mark.parametrize("on_drift, second_person, may", [
+        ("reprovision", False, True), ("reprovision", True, False), ("plan", False, False), ("ignore", False, False)])
+    def test_an_event_approves_what_it_planned_only_where_the_pillar_lets_it(
+            self, monkeypatch, pillar, client, on_drift, second_person, may):
+        pillar["tungsten"]["sites"]["east"]["on_drift"] = on_drift
+        pillar["tungsten"]["plans"] = {"second_person": second_person}
+        call_as(monkeypatch, "Reactor")
+        made = reprovision.plan("east")
+        if may:
+            assert reprovision.approve(made["plan"])["jid"]
+        else:
+            with pytest.raises(CommandExecutionError, match="by a person, not by event"):
+                reprovision.approve(made["plan"])
+            client.asynchronous.assert_not_called()
+
+    def test_it_tells_the_run_that_is_gone_on_with(self, functions):
+        functions["survey.take"].side_effect = lambda *_: {**surveyed(), "resumes": True, "run": RUN, "why": None}
+        made = reprovision.plan("east")
+        assert made["resumes"] == RUN and reprovision.approve(made["plan"])["run"] == RUN
+
+    @pytest.mark.parametrize("plan", FORGED, ids=lambda value: repr(value)[:30])
+    def test_forged_ids(self, plan, functions, client, tmp_path):
+        for function in (reprovision.approve, reprovision.deny):
+            with pytest.raises(CommandExecutionError, match="is not the id of a plan|There is no plan"):
+                function(plan)
+        functions["survey.take"].assert_not_called()
+        client.asynchronous.assert_not_called()
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("nodes_are_well")
+class TestDenyAndPlans:
+    def test_deny(self, client):
+        made = reprovision.plan("east")
+        denied = reprovision.deny(made["plan"], "it was late")
+        assert denied["state"] == "denied" and denied["decided"]["who"] == "bob"
+        assert denied["decided"]["reason"] == "it was late"
+        with pytest.raises(CommandExecutionError, match="is denied by bob"):
+            reprovision.approve(made["plan"])
+        with pytest.raises(CommandExecutionError, match="is denied by bob"):
+            reprovision.deny(made["plan"])
+        client.asynchronous.assert_not_called()
+
+    def test_plans_are_listed_briefly(self):
+        assert reprovision.plans() == []
+        made = reprovision.plan("east")
+        reprovision.deny(made["plan"])
+        (listed,) = reprovision.plans("east")
+        assert listed == reprovision.plans()[0] and reprovision.plans("west") == []
+        assert set(listed) == {"plan", "site", "state", "by", "why", "made", "expires", "decided", "run"}
+        assert (listed["plan"], listed["state"], listed["by"]) == (made["plan"], "denied", "bob")

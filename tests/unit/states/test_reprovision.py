@@ -368,7 +368,7 @@ class TestRepetition:
     @pytest.mark.parametrize("reported", [None, "2026-01-01T23:59:59Z", "2026-01-02T00:00:00Z"])
     def test_refused(self, functions, test, reported):
         set_test(test)
-        functions["runrecord.reported"].return_value = reported and {"reported": reported}
+        functions["runrecord.reported"].return_value = reported and {"reported": reported, "proved": True}
         ret = reprovision.preflight("00 preflight")
         assert ret["result"] is False
         assert "verified at 2026-01-02T00:00:00Z (run 7)" in ret["comment"]
@@ -381,7 +381,7 @@ class TestRepetition:
         assert reprovision.preflight("00 preflight")["result"] is True
 
     def test_reported_since(self, functions):
-        functions["runrecord.reported"].return_value = {"reported": "2026-01-02T00:00:01Z"}
+        functions["runrecord.reported"].return_value = {"reported": "2026-01-02T00:00:01Z", "proved": True}
         assert reprovision.preflight("00 preflight")["result"] is True
 
 
@@ -389,11 +389,10 @@ ID = "east-20260101T000000-1a2b"
 
 
 class TestPlanned:
-    @pytest.fixture
-    def functions(self, functions):
+    @pytest.fixture(autouse=True)
+    def ordered(self, functions):
         functions["plans.admit"].return_value = {"plan": ID, "state": "approved"}
         reprovision.__pillar__["reprovision"] = {"plan": ID}
-        return functions
 
     def test_it_is_admitted_under_the_lock_by_what_was_found_and_used_up(self, functions):
         functions["plans.admit"].side_effect = lambda *_: (
