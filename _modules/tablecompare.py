@@ -284,6 +284,10 @@ def _narrow(state, parts):
         if part["only"]:
             wanted.append(part)
     for group in _groups(wanted, lambda part: part["rows"]):
+        # Asked again: the groups before may have brought enough.
+        group = [part for part in group if not _too_many(state, part)]
+        if not group:
+            continue
         answers = _ask(minions, "tabledata.rows", {"parts": group})
         for number, part in enumerate(group):
             _add_rows(state, part, {minion: answers[minion][number] for minion in minions})
@@ -352,10 +356,12 @@ def _rows_of(state):
     minions = state["minions"]
     views = {minion: {} for minion in minions}
     with_key = [name for name in state["keys"] if state["tables"][name]["key"]]
-    for group in _groups(with_key, lambda name: len(state["keys"][name])):
-        wanted = {name: list(state["keys"][name]) for name in group}
-        for minion, answer in _ask(minions, "tabledata.by_key", {"wanted": wanted}).items():
-            views[minion].update(answer)
+    slices = [(name, keys[begin:begin + ENTRIES_AN_ANSWER]) for name in with_key for keys in [list(state["keys"][name])]
+              for begin in range(0, len(keys), ENTRIES_AN_ANSWER)]
+    for group in _groups(slices, lambda each: len(each[1])):
+        for minion, answer in _ask(minions, "tabledata.by_key", {"wanted": dict(group)}).items():
+            for name, found in answer.items():
+                views[minion].setdefault(name, {}).update(found)
     for name in set(state["keys"]) - set(with_key):
         for minion, answer in _ask(minions, "tabledata.rows", {"parts": [state["tables"][name]["look"]]}).items():
             views[minion][name] = answer[0]

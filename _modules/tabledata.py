@@ -155,8 +155,9 @@ def _described(names=None):
 
 
 def _known(names):
-    known = _described(sorted(set(names)))
-    missing = sorted(set(names) - set(known))
+    names = set(names)
+    known = _described(sorted(names))
+    missing = sorted(names - set(known))
     if missing:
         raise CommandExecutionError(f"There is no table {', '.join(missing)}")
     return known

@@ -7,13 +7,15 @@ import driftproof
 import pytest
 from labkit import data, hosts, manytables, plan, salt
 
+# Not the proof's own: a test must not take it away while somebody waits for it.
+NAME = "drift"
 ROWS = 40_000
 
 
 @pytest.fixture(scope="module")
 def lab():
     """Two sites of two nodes, filled with many tables and written to at both."""
-    lab = plan.Lab(name=driftproof.NAME, nodes=2, delays={})
+    lab = plan.Lab(name=NAME, nodes=2, delays={})
     hosts.down(lab)
     try:
         hosts.up(lab)
@@ -24,11 +26,10 @@ def lab():
         yield lab
     finally:
         hosts.down(lab)
-    assert not (plan.WORK / driftproof.NAME).exists()
+    assert not (plan.WORK / NAME).exists()
 
 
-@pytest.mark.parametrize("words", [["nodes=replicas"], ["nodes=all", "share=50"]])
-def test_healthy_sites_are_equal_while_they_are_written_to(lab, words):
+def assert_equal_under_load(lab, *words):
     before = {site: data.committed(lab, site) for site in lab.site_nodes()}
     answer = driftproof.check(lab, *words)
     assert driftproof.judged(answer, []) == []
@@ -37,16 +38,23 @@ def test_healthy_sites_are_equal_while_they_are_written_to(lab, words):
     assert all(data.committed(lab, site) > before[site] for site in before)
 
 
+def test_healthy_sites_are_equal_while_they_are_written_to(lab):
+    assert_equal_under_load(lab)
+
+
 def test_every_kind_of_drift_is_named_exactly_and_saved_and_gone_when_undone(lab):
     made = [make(lab, lab.top) for make in manytables.DRIFTS.values()]
     # With two nodes a site, one replica is all that a site has: only its primary tells its drift from the site's.
     answer = driftproof.check(lab, "nodes=all", "share=100")
     assert driftproof.judged(answer, made) == []
-    saved, wrong = driftproof.save(lab, answer)
-    assert wrong == [] and saved["node"] in lab.site_nodes()[driftproof.FAILED]
+    _, wrong = driftproof.save(lab, answer)
+    assert wrong == []
     for each in made:
         each.undo()
-    assert driftproof.judged(driftproof.check(lab, "nodes=all", "share=100"), []) == []
+    assert_equal_under_load(lab, "nodes=all", "share=100")
+
+
+def test_the_load_has_kept_the_sites_alike(lab):
     written = data.stop_load(lab)
     data.settled(lab)
     assert {site: data.missing(lab, site, numbers) for site, numbers in written.items()} == {"east": {}, "west": {}}
