@@ -116,6 +116,8 @@ def shown_key(key, columns):
     for (_, kind), value in zip(columns, key.split(",")):
         if kind in ("text", "other"):
             value = bytes.fromhex(value).decode(errors="replace")
+            # What somebody has put into a table must not write lines of its own, or steer a terminal.
+            value = value if value.isprintable() else ascii(value)[1:-1]
         elif kind == "binary":
             value = f"0x{value}"
         words.append(value)

@@ -140,6 +140,8 @@ def conclude(site, found, check):
             others += [f"{minion} alone has drifted from its own site ({told}): rebuild that node"
                        for minion in check["nodes_of"][site] if minion in check["nodes"]]
         others += [f"{table} could not be proved either way: {why}" for table, why in check["unproved"].items()]
+    else:
+        others.append("its data could not be compared")
     if reasons:
         return {"proved": True, "why": "; ".join(reasons)}
     return {"proved": False, "why": "; ".join(others) or "its replicators and its data are well"}

@@ -8,6 +8,7 @@ content or the new one, whatever happens meanwhile.
 import json
 import os
 import re
+import tempfile
 
 import salt.utils.files
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -104,8 +105,10 @@ def save(name, content):
     """
     file = path(name)
     os.makedirs(STATE_DIR, mode=0o700, exist_ok=True)
-    with os.fdopen(os.open(file + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+    # Two jobs at once may remember the same: each has a file of its own until it is whole.
+    handle, new = tempfile.mkstemp(prefix=f"{name}.new-", dir=STATE_DIR)
+    with os.fdopen(handle, "w") as stream:
         json.dump(content, stream, indent=1)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(file + ".new", file)
+    os.replace(new, file)

@@ -19,10 +19,12 @@ __virtualname__ = "runlock"
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 CLAIMS = ("starting", "look")
+LOOKING = "looking"
 # Seconds.
 LONGEST_CLAIM = 604800
 # Open lock files of this process, by path. They are released by the kernel when it ends, however it ends.
 _held = {}
+_looking = []
 
 
 def __virtual__():
@@ -322,7 +324,8 @@ def _holds(text):
 
 def claimed(site, what):
     """
-    Return whether a claim holds, at the cost of reading one small file, and of none for a site that was never claimed.
+    Return whether a claim holds, or a look goes on however long it takes, at the cost of reading one small file, and of
+    none for a site that was never claimed.
 
     CLI Example:
 
@@ -332,10 +335,52 @@ def claimed(site, what):
     """
     if not isinstance(site, str) or not _SITE.fullmatch(site):
         return False
+    folder = Path(__opts__["cachedir"]) / "reprovision" / site
     try:
-        return _holds((Path(__opts__["cachedir"]) / "reprovision" / site / _claim(what)).read_text())
+        held = _holds((folder / _claim(what)).read_text())
     except FileNotFoundError:
+        held = False
+    return held or what == "look" and _busy(folder / LOOKING) is not None
+
+
+def look_begins(site):
+    """
+    Take the right to look at a site, until ``look_ends`` or the end of this process, however it ends.
+
+    Returns whether nobody else is looking at it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runlock.look_begins east
+    """
+    handle = _open(_folder(site) / LOOKING)
+    try:
+        _flock(handle, fcntl.LOCK_EX)
+    except BlockingIOError:
+        os.close(handle)
         return False
+    _looking.append(handle)
+    return True
+
+
+def look_ends():
+    """
+    Give that right back.
+
+    Returns whether this process had it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runlock.look_ends
+    """
+    had = bool(_looking)
+    while _looking:
+        os.close(_looking.pop())
+    return had
 
 
 def unclaim(site, what):

@@ -141,6 +141,8 @@ def look(site, reporter=None):
         raise CommandExecutionError(f"{str(site)[:80]!r} is none of the sites {', '.join(topology['sites'])}")
     note = {"on_drift": topology["sites"][site]["on_drift"], "reporter": reporter, "proved": False, "why": None,
             "plan": None, "saved": None, "command": None}
+    if not _exec("runlock.look_begins", site):
+        return {"site": site, **note, "decision": "nothing: it is being looked at already"}
     try:
         note.update(_look(topology, site, note["on_drift"]))
     except Exception as error:  # noqa: BLE001 - nobody is there to see it, so it has to be on record
@@ -151,6 +153,7 @@ def look(site, reporter=None):
         # What has been seen during the look does not count as new.
         _exec("runlock.unclaim", site, "look")
         _exec("runlock.claim", site, "look", max(LEAST_COOLDOWN, topology["drift"]["cooldown"]))
+        _exec("runlock.look_ends")
     return _noted(site, note)
 
 
@@ -170,6 +173,7 @@ def _look(topology, site, on_drift):
                 "command": f"salt-run reprovision.watch {site}"}
     if plan:
         return {"decision": f"nothing: plan {plan['plan']} is open", "plan": plan["plan"],
+                "proved": plan["by"] == "event", "why": plan["why"],
                 "command": f"salt-run reprovision.approve {plan['plan']}"}
     if on_drift == "ignore":
         return {"decision": "nothing: on_drift is ignore"}
@@ -317,9 +321,9 @@ def check(reference=None, nodes="replicas", tables=None, looks=3, share=None, fr
     "not_looked_at": {minion: why}, "sites": {site: {"tables": {table: {"changed", "missing", "extra", "complete",
     "keys"}}}}, "nodes": {minion: the same, where it differs from its own site}, "schema": {table: {"reason",
     "differences"}}, "skipped": {table: why}, "unproved": {table: why}, "tables", "rows", "looks", "seconds",
-    "rows_a_second", "started", "finished", "retcode"}``. Exit code 0 for equal, 2 for drifted, 3 for unproved. Progress goes to
-    stderr. Raises CommandExecutionError when a node stops answering, when no node of a site can be looked at, or when
-    another check is running.
+    "rows_a_second", "started", "finished", "retcode"}``. Exit code 0 for equal, 2 for drifted, 3 for unproved.
+    Progress goes to stderr. Raises CommandExecutionError when a node stops answering, when no node of a site can be
+    looked at, or when another check is running.
 
     CLI Example:
 

@@ -48,7 +48,7 @@ def new_world():
                 "cluster": {site: {"state": "ONLINE", "appliedLastSeqno": 5}},
                 "cross_site": {other[site]: {"state": "ONLINE", "appliedLastSeqno": 5}},
                 # What the extension itself leaves on a node.
-                **{"record": None, "marker": None, "lease": None, "filled": None, "jobs": {}},
+                **{"record": None, "marker": None, "lease": None, "filled": None, "jobs": {}, "saved": None},
             } for site, nodes in SITES.items() for node in nodes
         },
     }
@@ -109,7 +109,7 @@ def pillar_root(tmp_path_factory):
     return root
 
 
-def write_pillar(root, on_drift="plan", **order):
+def write_pillar(root, on_drift="plan", drift=None, plans=None, **order):
     """The project's own layout: one file a site."""
     (root / "top.sls").write_text(yaml.safe_dump({"base": {"*": ["sites.east", "sites.west", "sites.order"]}}))
     (root / "sites").mkdir(exist_ok=True)
@@ -117,7 +117,8 @@ def write_pillar(root, on_drift="plan", **order):
         (root / f"sites/{site}.sls").write_text(yaml.safe_dump(
             {"tungsten": {"sites": {site: {"nodes": nodes, "on_drift": on_drift, "user": "root"}}}}))
     order = {"failed": "east", "definitive": "west", "donor": "west2", **order}
-    (root / "sites/order.sls").write_text(yaml.safe_dump({"tungsten": {"reprovision": order}}))
+    (root / "sites/order.sls").write_text(yaml.safe_dump(
+        {"tungsten": {"reprovision": order, "drift": drift or {}, "plans": plans or {}}}))
 
 
 @pytest.fixture(scope="session")

@@ -16,15 +16,15 @@ def run(master, function, *arguments, **words):
 
 
 def plan(master, *arguments, **words):
-    made, code = run(master, "plan", *arguments, **words)
-    assert code == 0 and isinstance(made, dict), made
-    return made
+    done = master.salt_run_cli(timeout=180).run("reprovision.plan", *arguments, **words)
+    assert done.returncode == 0 and isinstance(done.data, dict), done.stdout[-3000:]
+    return done.data
 
 
 def refused(master, function, *arguments):
     """What it said; an error is no JSON."""
     done = master.salt_run_cli(timeout=180).run(f"reprovision.{function}", *arguments)
-    assert done.returncode != 0 and not isinstance(done.data, dict), done
+    assert done.returncode != 0 and not isinstance(done.data, dict), done.stdout
     return " ".join((done.stdout + done.stderr).split())
 
 

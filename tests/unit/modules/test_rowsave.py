@@ -24,9 +24,9 @@ hostrecord = load("_modules", "hostrecord")
 
 NAME = "20260101T000000-0001-east"
 TABLES = {
-    "shop.orders": {"key": [["id", "number"]]},
-    "shop.people": {"key": [["name", "text"]]},
-    "shop.log": {"key": []},
+    "shop.orders": {"key": [["id", "number"]], "rows": 40},
+    "shop.people": {"key": [["name", "text"]], "rows": 40},
+    "shop.log": {"key": [], "rows": 40},
 }
 # A dump tool that writes one row for each of its calls, and keeps what it was called with and could read.
 TOOL = """#!/bin/sh
@@ -231,8 +231,18 @@ def test_a_key_too_long_for_a_line_is_an_error_not_half_a_condition(host, rows):
 
 
 def test_parts_that_were_not_narrowed_down_are_saved_as_such(host):
-    rowsave.save(NAME, orders("17", parts=[{"after": None, "upto": "9"}, {}]))
-    assert host.options() == ["(`id` <= 9)", "(TRUE)", "`id` IN (17)"]
+    rowsave.save(NAME, orders("17", parts=[{"after": None, "upto": "9"}]))
+    assert host.options() == ["(`id` <= 9)", "`id` IN (17)"]
+
+
+@pytest.mark.parametrize("table, which", [("shop.orders", {"keys": ["17"], "parts": [{}]}), ("shop.log", {})])
+def test_a_whole_table_is_saved_once_and_not_if_it_could_fill_the_disk(host, monkeypatch, table, which):
+    rowsave.save(NAME, {table: which})
+    assert host.options() == ["TRUE"]
+    monkeypatch.setitem(TABLES, table, {**TABLES[table], "rows": rowsave.MOST_ROWS + 1})
+    with pytest.raises(CommandExecutionError, match="save it by hand"):
+        rowsave.save(f"{NAME}-b", {table: which})
+    rowsave.save(f"{NAME}-c", {"shop.people": {"keys": ["41"]}})
 
 
 def test_a_table_that_is_not_here_has_nothing_to_save(host):

@@ -461,3 +461,14 @@ def test_a_claim_is_no_lock():
     runlock.claim("east", "starting", 60)
     assert runlock.running("east") is None
     assert runlock.acquire("east", "west", FIRST) == {}
+
+
+def test_one_look_at_a_time_however_long_it_takes():
+    assert runlock.claimed("east", "look") is False
+    assert runlock.look_begins("east") is True
+    assert runlock.claimed("east", "look") is True, "though nobody has claimed it for a time"
+    assert runlock.claimed("east", "starting") is False
+    assert runlock.look_begins("east") is False and runlock.look_begins("west") is True
+    assert runlock.look_ends() is True and runlock.look_ends() is False
+    assert runlock.claimed("east", "look") is False and runlock.look_begins("east") is True
+    runlock.look_ends()

@@ -390,7 +390,8 @@ def test_rows_that_were_found_before_are_looked_at_alone(nodes):
     state = tablecompare.recheck(NODES, before)
     while state["phase"] != "done":
         state = tablecompare.step(state)
-    assert {name: list(rows) for name, rows in tablecompare.result(state)["differing"].items()} == {"shop.orders": ["17"]}
+    found = tablecompare.result(state)["differing"]
+    assert {name: list(rows) for name, rows in found.items()} == {"shop.orders": ["17"]}
     assert {name for name, _ in nodes.asked} == {"tables", "by_key"}
 
 

@@ -101,7 +101,8 @@ def test_a_key_on_the_beginning_of_a_column_has_no_ranges(server):
     assert not any(table["ranges"] for table in tabledata.tables().values())
 
 
-@pytest.mark.parametrize("engine, locks", [("InnoDB", False), ("ROCKSDB", False), ("MyISAM", True), ("Aria", True), ("", True)])
+@pytest.mark.parametrize("engine, locks", [
+    ("InnoDB", False), ("ROCKSDB", False), ("MyISAM", True), ("Aria", True), ("", True)])
 def test_engines_that_keep_writers_out_are_named(server, engine, locks):
     server.engine = engine
     assert tabledata.tables()["shop.orders"]["locks"] is locks
@@ -171,8 +172,8 @@ def test_a_range_of_a_table_without_ranges_is_refused():
 
 
 @pytest.mark.parametrize("table, key", [
-    ("shop.orders", "17 OR 1=1"), ("shop.orders", "1,2"), ("shop.orders", ""), ("shop.orders", "1e9"), ("shop.orders", None),
-    ("shop.orders", 17), ("shop.parts", "6F,AA"), ("shop.parts", "6F,A,2026"), ("shop.parts", "6f,AA,2026"),
+    ("shop.orders", "17 OR 1=1"), ("shop.orders", "1,2"), ("shop.orders", ""), ("shop.orders", "1e9"),
+    ("shop.orders", None), ("shop.orders", 17), ("shop.parts", "6F,AA"), ("shop.parts", "6F,A,2026"), ("shop.parts", "6f,AA,2026"),
     ("shop.parts", "x' OR '1,AA,2026"), ("shop.parts", "6F,AA,2026' OR '1"), ("shop.parts", "6F,AA,2026-01-01\n"),
 ])
 def test_what_is_no_key_gets_into_no_statement(server, table, key):

@@ -52,6 +52,10 @@ GOOD_CASES = [
     ("reprovision:patience", 86400),
     ("reprovision:replica_method", "mysqlclone"),
     ("sites:east:on_drift", "reprovision"),
+    ("drift", {}),
+    ("drift", {"cooldown": 0, "share": 100, "max_lag": 1}),
+    ("plans", {"hours": 720, "second_person": True}),
+    ("reprovision:plan", "east-20260101T000000-1a2b"),
     ("sites:east:cluster_home", "/opt/tungsten 7"),
     ("sites:east:user", "_tung-sten1"),
     ("sites:east:mysql", {"unit": "mysql@east"}),
@@ -109,6 +113,17 @@ BAD_CASES = [
     ("reprovision:insist", "yes", "tungsten:reprovision:insist"),
     ("reprovision:fresh", 1, "tungsten:reprovision:fresh"),
     ("reprovision:fresh", None, "tungsten:reprovision:fresh"),
+    ("reprovision:plan", "../east", "tungsten:reprovision:plan"),
+    ("reprovision:plan", 7, "tungsten:reprovision:plan"),
+    ("drift", ["share"], "tungsten:drift"),
+    ("drift:cooldwn", 1, "tungsten:drift:cooldwn"),
+    *(("drift:share", value, "tungsten:drift:share") for value in (0, 101, True, "50", None)),
+    ("drift:cooldown", -1, "tungsten:drift:cooldown"),
+    ("drift:max_lag", 0, "tungsten:drift:max_lag"),
+    ("plans", None, "tungsten:plans"),
+    ("plans:hours", 721, "tungsten:plans:hours"),
+    ("plans:second_person", "yes", "tungsten:plans:second_person"),
+    ("plans:person", True, "tungsten:plans:person"),
     *(
         (f"reprovision:{key}", value, f"tungsten:reprovision:{key}")
         for key in ("donor_lease", "patience")
@@ -227,6 +242,14 @@ def test_the_schema_tells_the_same_defaults():
     properties = SCHEMA["$defs"]["reprovision"]["properties"]
     told = {key: value["default"] for key, value in properties.items() if "default" in value}
     assert told == topology.ORDER_DEFAULTS
+    for section, limits in (("drift", topology.DRIFT_LIMITS), ("plans", topology.PLAN_LIMITS)):
+        properties = SCHEMA["$defs"][section]["properties"]
+        told = {key: (value["default"], value["minimum"], value["maximum"]) for key, value in properties.items()
+                if value["type"] == "integer"}
+        assert told == limits
+    checked = topology.validate(GOOD)["topology"]
+    assert checked["drift"] == {"cooldown": 900, "share": 50, "max_lag": 60}
+    assert checked["plans"] == {"hours": 24, "second_person": False}
 
 
 def test_validate_leaves_the_pillar_alone():
@@ -293,7 +316,7 @@ class TestMerge:
         assert topology.merge(tungsten, {key: 40})["reprovision"][key] == 40
 
     @pytest.mark.parametrize("value", [True, False])
-    @pytest.mark.parametrize("key", ["insist", "fresh"])
+    @pytest.mark.parametrize("key", ["insist", "fresh", "plan"])
     def test_what_is_for_one_run_may_not_stand_in_pillar(self, key, value):
         tungsten = changed(f"reprovision:{key}", value)
         with pytest.raises(CommandExecutionError, match=f"tungsten:reprovision:{key}: is for one run"):

@@ -282,6 +282,46 @@ def test_everything_of_all_services_in_one_call(replicator):
     assert found["east"]["pendingErrorSeqno"] == 3 and found["west"]["maximumStoredSeqNo"] == 2
 
 
+def of_both(fake, **answers):
+    """Let the replicator in each home, /opt/continuent and /opt/replicator, say what it has been given."""
+    fake.services = lambda *_: answers[fake.calls[-1][0].split("/")[2]]
+
+
+def test_positions_are_those_of_both_replicators_in_two_calls(replicator):
+    of_both(
+        replicator,
+        continuent=(0, json.dumps([{"serviceName": "west", "state": "ONLINE", "appliedLastSeqno": "12",
+                                    "appliedLatency": "0.25", "role": "master", "started": "true"}])),
+        replicator=(0, printed("228-error-services").replace("west", "north")),
+    )
+    assert trepctl.positions() == {
+        "west": {"state": "ONLINE", "appliedLastSeqno": 12, "appliedLatency": 0.25},
+        **{name: {key: trepctl.parse_services(printed("228-error-services"))[recorded][key]
+                  for key in ("state", "appliedLastSeqno", "appliedLatency")}
+           for name, recorded in (("east", "east"), ("north", "west"))},
+    }
+    assert [(argv[0].split("/")[2], argv[1:]) for argv in replicator.calls] == [
+        (home, ["-retry", "0", "services", "-json"]) for home in ("continuent", "replicator")]
+
+
+def test_the_position_of_a_service_that_is_not_loaded_is_not_known(replicator):
+    of_both(replicator, continuent=(0, "[]"), replicator=(0, printed("193-services-unloaded")))
+    assert trepctl.positions()["east"] == {"state": "Unknown", "appliedLastSeqno": None, "appliedLatency": None}
+
+
+def test_positions_of_a_service_that_tells_only_its_state(replicator):
+    of_both(replicator, continuent=(0, "[]"), replicator=(0, '[{"serviceName": "east", "state": "OFFLINE:NORMAL"}]'))
+    assert trepctl.positions()["east"] == {"state": "OFFLINE:NORMAL", "appliedLastSeqno": None, "appliedLatency": None}
+
+
+@pytest.mark.parametrize("down", ["continuent", "replicator"])
+def test_half_of_the_positions_are_none(replicator, down):
+    answers = {"continuent": (0, "[]"), "replicator": (0, "[]"), down: (1, printed("296-down-services-json-retry0"))}
+    of_both(replicator, **answers)
+    with pytest.raises(CommandExecutionError, match=f"/opt/{down}.*the replicator does not run"):
+        trepctl.positions()
+
+
 def test_services_waits_no_longer_than_it_is_told(replicator):
     trepctl.services("cross_site", full=True, timeout=7)
     assert replicator.run_all.call_args.args[0][2] == "7"

@@ -1,6 +1,7 @@
 """verify: no traffic before every service is ONLINE and a heartbeat of every site has arrived everywhere."""
 
 import inspect
+from unittest.mock import Mock, create_autospec
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -177,3 +178,79 @@ def test_a_minion_that_does_not_answer_ends_it(topology, nodes):
     for check in (lambda: verify.services(topology), lambda: verify.heartbeats(topology, PRIMARIES)):
         with pytest.raises(CommandExecutionError, match="w1: does not answer"):
             check()
+
+
+# --- whether replication has passed
+
+
+def told(**services):
+    return {name: {"state": state, "appliedLastSeqno": seqno, "appliedLatency": latency}
+            for name, (state, seqno, latency) in services.items()}
+
+
+class Gather:
+    """``fleet.gather`` of trepctl.positions, one answer a call; the last one stays."""
+
+    def __init__(self, *answers, faults=None):
+        self.answers, self.faults, self.calls = list(answers), faults or {}, 0
+
+    def __call__(self, minions, function, kwarg=None, timeout=60):
+        assert function == "trepctl.positions"
+        answer = self.answers[min(self.calls, len(self.answers) - 1)]
+        self.calls += 1
+        return {"answers": {minion: answer[minion] for minion in minions if minion in answer}, "faults": self.faults}
+
+
+@pytest.fixture
+def gather(monkeypatch):
+    def use(*answers, faults=None):
+        fake = Gather(*answers, faults=faults)
+        monkeypatch.setitem(verify.__salt__, "fleet.gather", create_autospec(fleet.gather, side_effect=fake))
+        clock = iter(range(0, 10000, 10))
+        monkeypatch.setattr(verify, "time", Mock(spec=["monotonic", "sleep"], monotonic=lambda: next(clock)))
+        return fake
+    return use
+
+
+HERE = told(east=("ONLINE", 9, 0.1), west=("ONLINE", 0, 0.1))
+
+
+def test_who_has_all_that_anybody_has_is_passed(gather):
+    fake = gather({"a": HERE, "b": HERE})
+    assert verify.passed(["a", "b"]) == {} and fake.calls == 1
+
+
+def test_the_goal_is_what_was_applied_at_the_first_look(gather):
+    later = told(east=("ONLINE", 12, 0.1), west=("ONLINE", 3, 0.1))
+    behind = told(east=("ONLINE", 8, 0.1), west=("ONLINE", -1, 0.1))
+    fake = gather({"a": HERE, "b": behind}, {"a": later, "b": HERE})
+    assert verify.passed(["a", "b"]) == {} and fake.calls == 2
+
+
+def test_who_does_not_get_there_in_time_is_late(gather):
+    behind = told(east=("ONLINE", 8, 0.1), west=("ONLINE", 0, 0.1))
+    gather({"a": HERE, "b": behind})
+    assert verify.passed(["a", "b"], timeout=60) == {
+        "b": "its service east is ONLINE at 8, others have applied 9"}
+
+
+@pytest.mark.parametrize("state, calls", [("OFFLINE:ERROR", 1), ("OFFLINE:NORMAL", 1), ("missing", 1)])
+def test_a_service_that_is_not_online_is_not_waited_for(gather, state, calls):
+    broken = told(east=(state, -1, -1.0), west=("ONLINE", 0, 0.1))
+    if state == "missing":
+        del broken["east"]
+    fake = gather({"a": HERE, "b": broken})
+    assert f"east is {state}" in verify.passed(["a", "b"])["b"] and fake.calls == calls
+
+
+def test_a_silent_node_is_late_and_the_others_are_judged(gather):
+    gather({"a": HERE}, faults={"b": "does not answer trepctl.positions"})
+    assert verify.passed(["a", "b"]) == {"b": "does not answer trepctl.positions"}
+
+
+def test_who_is_behind(gather):
+    slow = told(east=("ONLINE", 9, 61.0), west=("ONLINE", 0, 0.1))
+    error = told(east=("OFFLINE:ERROR", -1, 400.0), west=("ONLINE", 0, None))
+    gather({"a": HERE, "b": slow, "c": error}, faults={"d": "silent"})
+    # A service in error will not catch up by being waited for.
+    assert verify.behind(["a", "b", "c", "d"], 60) == {"b": "service east is 61 s behind", "d": "silent"}

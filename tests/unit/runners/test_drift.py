@@ -41,8 +41,8 @@ TUNGSTEN = {
 }
 FORGED = [
     "", "south", "East", "east/../west", "../../etc", "east\n", "east west", "$(reboot)", "`id`", "east; rm -rf /",
-    "{{ salt['cmd.run']('id') }}", "{% raw %}", "*", "E@.*", "\x1b[31m", "x" * 1_000_000, None, 7, ["east"], {"east": 1},
-    True,
+    "{{ salt['cmd.run']('id') }}", "{% raw %}", "*", "E@.*", "\x1b[31m", "x" * 1_000_000, None, 7, ["east"],
+    {"east": 1}, True,
 ]
 ERROR = {"sign": "error", "what": "service west is OFFLINE:ERROR: Duplicate entry", "data": True}
 LATE = {"sign": "late", "what": "service west is 900 s behind", "data": False}
@@ -52,8 +52,8 @@ HERE_ALONE = {"shop.orders": {"17": {"east2": "a", "west2": None}}}
 
 def result(differing=None, **more):
     """As tablecompare.result returns it."""
-    found = {"tables": 1, "rows": 100, "parts": 4, "looks": 3, "differing": differing or {}, "unproved": {}, "whole": {},
-             "schema": {}, "skipped": {}, **more}
+    found = {"tables": 1, "rows": 100, "parts": 4, "looks": 3, "differing": differing or {}, "unproved": {},
+             "whole": {}, "schema": {}, "skipped": {}, **more}
     return {"equal": not (found["differing"] or found["unproved"] or found["schema"]), **found}
 
 
@@ -65,8 +65,9 @@ class Nodes:
 
     def begin(self, minions, looks=3, share=100, locking=False, only=None):
         assert not locking, "a check keeps nobody out"
-        return {"minions": list(minions), "phase": self.phase, "rows": 0, "estimate": self.steps, "parts": 0, "suspects": [],
-                "keys": {}, "look": 0, "tables": {"shop.orders": {"key": [["id", "number"]]}}, "kind": "found"}
+        return {"minions": list(minions), "phase": self.phase, "rows": 0, "estimate": self.steps, "parts": 0,
+                "suspects": [], "keys": {}, "look": 0, "tables": {"shop.orders": {"key": [["id", "number"]]}},
+                "kind": "found"}
 
     def recheck(self, minions, keys, looks=3, share=100):
         return {**self.begin(minions), "phase": "rows", "keys": keys, "kind": "again"}
@@ -93,8 +94,8 @@ def pillar():
 
 
 def real(module, names):
-    return {f"{module.__virtualname__}.{name}": create_autospec(getattr(module, name), side_effect=getattr(module, name))
-            for name in names.split()}
+    found = {name: getattr(module, name) for name in names.split()}
+    return {f"{module.__virtualname__}.{name}": create_autospec(each, side_effect=each) for name, each in found.items()}
 
 
 def answer(minions, function, kwarg=None, timeout=60):
@@ -109,7 +110,7 @@ def answer(minions, function, kwarg=None, timeout=60):
 def functions(nodes):
     """The execution modules on the master: those that ask nobody are the real ones."""
     return {
-        **real(topology, "validate"), **real(runlock, "running claim claimed unclaim"),
+        **real(topology, "validate"), **real(runlock, "running claim claimed look_begins look_ends unclaim"),
         **real(runrecord, "now report reported"), **real(checkrecord, "acquire release new_id save load latest"),
         **real(driftfindings, "judge schema verdict text drifted"), **real(driftlook, "conclude"),
         "plans.open": create_autospec(plans.open_, return_value=None),
@@ -283,8 +284,9 @@ class TestReact:
         assert drift.react("east")["decision"] == "ignored"
         client.asynchronous.assert_not_called()
 
-    @pytest.mark.parametrize("reporter", [
-        None, "", "a b", "x" * 1_000_000, "{{ 1 }}", "m\nERROR", ["east2"], {"id": 1}], ids=lambda value: repr(value)[:20])
+    @pytest.mark.parametrize(
+        "reporter", [None, "", "a b", "x" * 1_000_000, "{{ 1 }}", "m\nERROR", ["east2"], {"id": 1}],
+        ids=lambda value: repr(value)[:20])
     def test_a_forged_reporter_is_unknown(self, client, log, reporter):
         drift.react("east", reporter)
         assert client.asynchronous.call_args.args[1] == {"site": "east", "reporter": "unknown"}
@@ -345,7 +347,8 @@ class TestLookEndsEarly:
         assert note["decision"].startswith("nothing: run") and note["command"] == "salt-run reprovision.watch east"
 
     def test_while_a_plan_is_open(self, functions):
-        functions["plans.open"].side_effect = lambda site: {"plan": PLAN} if site == "east" else None
+        functions["plans.open"].side_effect = lambda site: (
+            {"plan": PLAN, "by": "event", "why": "17 rows differ"} if site == "east" else None)
         note = looked()
         assert (note["decision"], note["plan"]) == (f"nothing: plan {PLAN} is open", PLAN)
         assert note["command"] == f"salt-run reprovision.approve {PLAN}"
@@ -502,6 +505,17 @@ class TestLook:
         clock[0] = 2700.0
         assert not runlock.claimed("east", "look")
 
+    def test_one_look_at_a_time_however_long_it_takes(self, functions, runners, nothing_is_done):
+        """The cool-down may be over before a look at much data is."""
+        seen = []
+        functions["driftlook.signs"].side_effect = lambda *_: seen.append(
+            (drift.react("east")["decision"], drift.look("east")["decision"])) or {}
+        runlock.unclaim("east", "look")
+        looked()
+        assert seen == [("nothing: it was looked at a while ago", "nothing: it is being looked at already")]
+        assert runlock.look_begins("east"), "and that right ends with it"
+        runlock.look_ends()
+
     def test_a_look_by_hand_takes_no_notice_of_the_cool_down(self, functions):
         runlock.claim("east", "look", 900)
         looked()
@@ -533,7 +547,7 @@ class TestLookAgain:
         runners["reprovision.approve"].assert_called_once()
 
     @pytest.mark.parametrize("again", [
-        result(), result({"shop.orders": {"17": {"east2": "a"}}}, unproved={"shop.orders": {"keys": [], "why": "late"}}),
+        result(),
         result(unproved={"shop.orders": {"keys": ["17"], "why": "east2: its service west is OFFLINE:ERROR"}})])
     def test_rows_that_are_not_proved_now_were_drift_then(self, nodes, functions, again, nothing_is_done):
         ended()
@@ -618,11 +632,11 @@ class TestSave:
     @pytest.mark.parametrize("site, more, words", [
         ("east", {"rows_found": {"keys": {}, "whole": {}}}, "found no rows that differ: there is nothing to save"),
         ("south", {}, "did not look at a site 'south'"), ("x" * 100_000, {}, "did not look at a site 'xxx"),
-        (["east"], {}, "did not look at a site|unhashable"), ("east", {"verdict": None}, "no drift check that has ended"),
-    ], ids=["no rows", "unknown", "long", "list", "unfinished"])
+        ("east", {"verdict": None}, "no drift check that has ended"),
+    ], ids=["no rows", "unknown", "long", "unfinished"])
     def test_what_cannot_be_saved(self, functions, site, more, words):
         ended(**more)
-        with pytest.raises((CommandExecutionError, TypeError), match=words) as error:
+        with pytest.raises(CommandExecutionError, match=words) as error:
             drift.save(site)
         assert len(str(error.value)) < 300
         functions["fleet.ask"].assert_not_called()
@@ -710,7 +724,8 @@ class TestCheck:
         ({"looks": True}, "looks must be"), ({"looks": "3"}, "looks must be"), ({"looks": 2.5}, "looks must be"),
         ({"share": 0}, "share must be a whole number, 1 to 100"), ({"share": 101}, "share must be"),
         ({"share": False}, "share must be"), ({"tables": "shop.orders"}, "tables must be a list"),
-        ({"reference": "south"}, "'south' is none of the sites east, west"), ({"reference": ["east"]}, "is none of the")])
+        ({"reference": "south"}, "'south' is none of the sites east, west"),
+        ({"reference": ["east"]}, "is none of the sites")])
     def test_nonsense_is_refused_before_anything_is_done(self, functions, tmp_path, nonsense, words):
         with pytest.raises((CommandExecutionError, SaltInvocationError), match=words):
             drift.check(**nonsense)
@@ -784,8 +799,8 @@ class TestGoingOn:
         assert f"Going on with check {interrupted['check']}" in capsys.readouterr().err
 
     @pytest.mark.parametrize("other", [
-        {"reference": "east"}, {"nodes": "all"}, {"tables": None}, {"tables": ["shop.people"]}, {"looks": 4}, {"share": 51},
-        {"fresh": True}], ids=lambda other: next(iter(other)))
+        {"reference": "east"}, {"nodes": "all"}, {"tables": None}, {"tables": ["shop.people"]}, {"looks": 4},
+        {"share": 51}, {"fresh": True}], ids=lambda other: next(iter(other)))
     def test_another_command_begins_anew(self, interrupted, functions, other):
         functions["tablecompare.begin"].reset_mock()
         found = drift.check(**{**self.ASKED, **other})
@@ -904,7 +919,8 @@ class TestShow:
         ({"phase": "reading", "estimate": 0}, "0%  1 of about 0 rows, 0 parts, 0 to be looked at again"),
         ({"phase": "reading", "rows": 9}, "100%  9 of about 3 rows, 0 parts, 0 to be looked at again, about 0 s left"),
         ({"phase": "again", "suspects": [{}, {}]}, "2 parts that differed are looked at again"),
-        ({"phase": "rows", "keys": {"a": {"1": {}}, "b": {"2": {}, "3": {}}}, "look": 2}, "look 2 at 3 rows that differ")])
+        ({"phase": "rows", "keys": {"a": {"1": {}}, "b": {"2": {}, "3": {}}}, "look": 2},
+         "look 2 at 3 rows that differ")])
     def test_how_far_it_is(self, compared, words):
         state = {"minions": [], "rows": 1, "estimate": 3, "parts": 0, "suspects": [], "keys": {}, "look": 0, **compared}
         checkrecord.save({"check": ID, "verdict": None, "started": "2026-01-01T00:00:00Z", "worked": 10.0,

@@ -26,6 +26,7 @@ survey = load("_modules", "survey")
 verify = load("_modules", "verify")
 plans = load("_modules", "plans")
 runrecord = load("_modules", "runrecord")
+driftfindings = load("_modules", "driftfindings")
 runwords = load("_modules", "runwords")
 
 TUNGSTEN = {
@@ -147,6 +148,8 @@ def functions():
         "verify.services": create_autospec(verify.services, return_value={}),
         "verify.heartbeats": create_autospec(verify.heartbeats, return_value={"east": 1, "west": 9}),
         "tablecompare.run": create_autospec(compare, return_value={"equal": True, "tables": 3, "rows": 70}),
+        "driftfindings.briefly": create_autospec(
+            driftfindings.briefly, side_effect=lambda compared: f"{compared['differing']} differ"),
     }
 
 

@@ -1,6 +1,8 @@
-"""One table of one row: the node's word."""
+"""One table of one row: the node's word. Its key is 1, whatever the word."""
 
 __virtualname__ = "tabledata"
+
+NAME, KEY = "app.words", "1"
 
 
 def __virtual__():
@@ -13,14 +15,35 @@ def _word():
 
 def tables():
     """As the real one."""
-    return {"app.words": {"rows": 1, "fingerprint": "f"}}
+    return {NAME: {"key": [["id", "number"]], "ranges": True, "locks": False, "rows": 1, "fingerprint": "f"}}
 
 
-def checksums(buckets):
+def definitions(names):
     """As the real one."""
-    return {name: {"0": [1, _word()]} for name in buckets}
+    columns = {"id": "int NOT NULL", "word": "text NULL"}
+    return {name: {"columns": columns, "key": "id"} for name in names if name == NAME}
 
 
-def rows(wanted):
+def bounds(wanted, rows, most):
+    """As the real one: one part a table."""
+    return [{"table": each["table"], "after": each["after"], "upto": None} for each in wanted[:most]]
+
+
+def checksums(parts, share=100):
     """As the real one."""
-    return {name: {"1": _word()} for name in wanted}
+    return [[1, _word(), 0.001] for _ in parts]
+
+
+def buckets(parts, share=100):
+    """As the real one."""
+    return [{"0": [1, _word()]} for _ in parts]
+
+
+def rows(parts):
+    """As the real one."""
+    return [{KEY: _word()} if "0" in part["only"] else {} for part in parts]
+
+
+def by_key(wanted):
+    """As the real one."""
+    return {name: {key: _word() for key in keys if key == KEY} for name, keys in wanted.items()}
