@@ -173,8 +173,9 @@ def test_a_range_of_a_table_without_ranges_is_refused():
 
 @pytest.mark.parametrize("table, key", [
     ("shop.orders", "17 OR 1=1"), ("shop.orders", "1,2"), ("shop.orders", ""), ("shop.orders", "1e9"),
-    ("shop.orders", None), ("shop.orders", 17), ("shop.parts", "6F,AA"), ("shop.parts", "6F,A,2026"), ("shop.parts", "6f,AA,2026"),
-    ("shop.parts", "x' OR '1,AA,2026"), ("shop.parts", "6F,AA,2026' OR '1"), ("shop.parts", "6F,AA,2026-01-01\n"),
+    ("shop.orders", None), ("shop.orders", 17), ("shop.parts", "6F,AA"), ("shop.parts", "6F,A,2026"),
+    ("shop.parts", "6f,AA,2026"), ("shop.parts", "x' OR '1,AA,2026"), ("shop.parts", "6F,AA,2026' OR '1"),
+    ("shop.parts", "6F,AA,2026-01-01\n"),
 ])
 def test_what_is_no_key_gets_into_no_statement(server, table, key):
     for call in (lambda: tabledata.by_key({table: [key]}), lambda: tabledata.condition(table, keys=[key]),
