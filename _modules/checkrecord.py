@@ -142,12 +142,18 @@ def load(check):
         return None
 
 
-def latest(finished=None):
+def _is_whole(settings):
+    return settings["tables"] is None and settings["nodes"] != "one"
+
+
+def latest(finished=None, whole=False):
     """
     Return the record of the newest check, or None.
 
     finished
         True for the newest that has ended, False for the newest if it has not.
+    whole
+        True for the newest of all tables, on more than one node of a site.
 
     CLI Example:
 
@@ -157,6 +163,6 @@ def latest(finished=None):
     """
     for check in reversed(_ids()):
         found = load(check)
-        if found and (finished is not True or found["verdict"]):
+        if found and (finished is not True or found["verdict"]) and (not whole or _is_whole(found["settings"])):
             return None if finished is False and found["verdict"] else found
     return None

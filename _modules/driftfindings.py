@@ -3,7 +3,7 @@ What a comparison of all nodes means for the sites: who has drifted, in which ro
 
 What is right is what most nodes of the reference site have, which is the definitive one of the pillar unless somebody
 says otherwise. A site has drifted where all of its nodes that were looked at have something else; where only some
-have, it is those nodes that have drifted from their own site.
+have, or nothing is proved of the others, it is those nodes that have drifted from their own site.
 """
 
 from collections import Counter
@@ -36,6 +36,7 @@ def judge(compared, tables, sites, reference, limit=SHOWN):
     Returns ``{"sites": {site: {"tables": {table: {"changed": number, "missing", "extra", "complete": False if there are
     more, "keys": {"changed": [keys], …}}}}}, "nodes": {minion: the same}}``: only what has drifted. ``missing`` is what
     the reference has and they have not, ``extra`` the reverse. A table without a primary key shows hashes of rows.
+    And ``"unproved": {table: why}``: rows that differ, and nothing is proved of any node of the reference.
 
     CLI Example:
 
@@ -43,15 +44,18 @@ def judge(compared, tables, sites, reference, limit=SHOWN):
 
         salt-run salt.cmd driftfindings.judge "$compared" "$tables" '{"east": ["east1"], "west": ["west1"]}' west
     """
-    found = {"sites": {}, "nodes": {}}
+    found = {"sites": {}, "nodes": {}, "unproved": {}}
     for name, rows in sorted(compared["differing"].items()):
         complete = name not in compared["whole"] and name not in compared["unproved"]
         for key, values in sorted(rows.items(), key=lambda row: _order(row[0])):
             # A node of which nothing is proved is not among the values.
             known = {site: [minion for minion in minions if minion in values] for site, minions in sites.items()}
+            if not known[reference]:
+                found["unproved"][name] = f"replication has passed no node of {reference}"
+                continue
             right = _right(values, known[reference])
             shown = shown_key(key, tables[name]["key"])
-            for who, whose in _who(values, known, right):
+            for who, whose in _who(values, sites, right):
                 table = found[who].setdefault(whose, {"tables": {}})["tables"].setdefault(name, {
                     **dict.fromkeys(KINDS, 0), "complete": complete, "keys": {kind: [] for kind in KINDS}})
                 kind = _kind(values, known.get(whose, [whose]), right, tables[name]["key"])
@@ -80,7 +84,7 @@ def _who(values, sites, right):
     """Sites or nodes that have something else at this row: [("sites", site) or ("nodes", minion)]."""
     odd = []
     for site, minions in sites.items():
-        others = [minion for minion in minions if values[minion] != right]
+        others = [minion for minion in minions if minion in values and values[minion] != right]
         odd += [("sites", site)] if others and len(others) == len(minions) else [("nodes", minion) for minion in others]
     return odd
 
@@ -147,10 +151,13 @@ def schema(compared, definitions, sites, reference):
     """
     told = {}
     for name, found in sorted(compared["schema"].items()):
-        views = {minion: known[name] for minion, known in definitions.items() if name in known}
-        prints = {minion: repr(views.get(minion)) for minions in sites.values() for minion in minions}
-        right = _right(prints, sites[reference])
-        drifted = [whose for who, whose in _who(prints, sites, right) if who == "sites"]
+        views = {minion: known[name] for minion, known in definitions.items()
+                 if name in known and minion in found["prints"]}
+        prints = found["prints"]
+        right = _right(prints, [minion for minion in sites[reference] if minion in prints])
+        # Where nothing is proved of the reference itself nobody can be said to have drifted from it.
+        known = any(minion in prints for minion in sites[reference])
+        drifted = [whose for who, whose in _who(prints, sites, right) if who == "sites" and known]
         if found["missing"]:
             told[name] = {"reason": f"missing on {', '.join(found['missing'])}", "differences": [], "sites": drifted}
             continue

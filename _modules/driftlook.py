@@ -24,8 +24,9 @@ def nodes(topology, which):
     which
         ``replicas``, ``one`` (the replica of each site with the least latency) or ``all``.
 
-    Returns ``({site: [minions]}, {minion: why it is left out})``. A primary is taken only for ``all``, or where a site
-    has nothing else to look at. Raises CommandExecutionError if a site has no node that could be looked at.
+    Returns ``({site: [minions]}, {minion: why it is left out}, {minion: service of the site whose primary it is})``. A
+    primary is taken only for ``all``, or where a site has nothing else to look at; a witness, which has no data, is in
+    none of them. Raises CommandExecutionError if a site has no node that could be looked at.
 
     CLI Example:
 
@@ -33,7 +34,7 @@ def nodes(topology, which):
 
         salt-run salt.cmd driftlook.nodes "$topology" replicas
     """
-    chosen, left_out = {}, {}
+    chosen, left_out, primaries = {}, {}, {}
     for name, site in topology["sites"].items():
         gathered = __salt__["fleet.gather"](list(site["nodes"].values()), "cctrl.ls")
         left_out.update(gathered["faults"])
@@ -43,7 +44,7 @@ def nodes(topology, which):
         sources = next(iter(views.values()))["datasources"]
         fit = {}
         for host, minion in site["nodes"].items():
-            if minion not in views:
+            if minion not in views or sources.get(host, {}).get("role") == "witness":
                 continue
             why = _unfit(sources.get(host))
             if why:
@@ -56,18 +57,18 @@ def nodes(topology, which):
             late = {host: sources[host]["latency"] for host in replicas}
             best = min(replicas, key=lambda host: (late[host] is None or late[host] < 0, late[host] or 0.0))
             replicas = {best: replicas[best]}
-        chosen[name] = list((fit if which == "all" else replicas or fit).values())
+        taken = fit if which == "all" else replicas or fit
+        chosen[name] = list(taken.values())
+        primaries.update({minion: site["service"] for host, minion in taken.items() if host not in replicas})
         if not chosen[name]:
             reasons = "; ".join(f"{minion}: {left_out.get(minion)}" for minion in site["nodes"].values())
             raise CommandExecutionError(f"No node of site {name} can be looked at: {reasons}")
-    return chosen, left_out
+    return chosen, left_out, primaries
 
 
 def _unfit(source):
     if source is None:
         return "cctrl does not list it"
-    if source["role"] == "witness":
-        return "it is a witness and has no data"
     if source["dataserver"] not in (None, "ONLINE"):
         return f"its data server is {source['dataserver']}"
     # Outside of its site nobody keeps it up to date; being OFFLINE, with a replicator that runs, is no reason.
@@ -103,31 +104,39 @@ def signs(topology, site):
     return found
 
 
-def conclude(site, found, check):
+def conclude(site, minions, found, check):
     """
     Say whether a site has drifted, from what its replicators and its data say. Asks nobody.
 
     site
         The site.
+    minions
+        All of its minions.
     found
         As ``signs`` returned it.
     check
         A drift check that has just ended, as it stands on record, or None.
 
     Returns ``{"proved": bool, "why": text}``. It is proved by rows or tables that are not those of the reference on
-    every node of the site that was looked at, or by a replicator that could not apply the log because of what its
-    tables hold. That a service is late, offline or in error for another reason is no drift.
+    every node of the site that was looked at, or by replicators that could not apply the log because of what their
+    tables hold, on every node that answers. Where only some nodes have it so, those are to be rebuilt from their own
+    site. That a service is late, offline or in error for another reason is no drift.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run salt.cmd driftlook.conclude east "$signs" None
+        salt-run salt.cmd driftlook.conclude east '[east1, east2]' "$signs" None
     """
     reasons, others = [], []
+    answering = {minion for minion in minions if "" not in found.get(minion, {})}
+    stopped = {minion for minion in answering if any(sign["data"] for sign in found.get(minion, {}).values())}
+    everywhere = bool(stopped) and stopped == answering
     for minion, services in sorted(found.items()):
         for sign in services.values():
-            (reasons if sign["data"] else others).append(f"{minion}: {sign['what']}")
+            (reasons if sign["data"] and everywhere else others).append(f"{minion}: {sign['what']}")
+    if stopped and not everywhere:
+        others.append(f"its other nodes could apply what {', '.join(sorted(stopped))} could not: rebuild those")
     if check:
         drifted, told = site in __salt__["driftfindings.drifted"](check), f"check {check['check']}"
         differences = [f"{table}: {about['reason']}" for table, about in check["schema"].items()]

@@ -21,6 +21,8 @@ LITERAL = re.compile(
 )
 # A quote inside a word, as in "can't", begins nothing.
 QUOTED = re.compile(r"(?<!\w)'[^'\n]*'")
+# The server quotes the value that it could not write; the last quote may be missing here as well.
+VALUE = re.compile(r"\b((?:entry|value:?) )'.*?(?:'(?= for (?:key|column)\b)|'?$)", re.IGNORECASE | re.DOTALL)
 # Rows or tables are not what the log expects, in the words of Tungsten, MySQL, MariaDB and their drivers.
 DATA = re.compile(
     r"duplicate (?:entry|key|column)"
@@ -168,6 +170,7 @@ def _error(now):
         begins = STATEMENT.search(message)
         head, statement = (message[:begins.start()], message[begins.start():]) if begins else (message, "")
         heads.append(head)
+        head = VALUE.sub(r"\1'?'", head)
         # An event is read by many: of the statement only its shape is told, not what it writes.
         shape = LITERAL.sub("?", ARGUMENTS.split(statement)[0])
         # the first message often ends with the second one's beginning
@@ -176,6 +179,6 @@ def _error(now):
     text = "; ".join(filter(None, said)) or "it does not say why"
     if len(text) > MOST_CHARACTERS:
         text = text[:MOST_CHARACTERS - 1] + "…"
-    head = "\n".join(heads)
     # What stands in quotes may be a value out of a row, which must not speak for the server.
-    return text, bool(DATA.search(head)) and not NOT_DATA.search(QUOTED.sub("", head))
+    words = QUOTED.sub("", VALUE.sub(r"\1", "\n".join(heads)))
+    return text, bool(DATA.search(words)) and not NOT_DATA.search(words)

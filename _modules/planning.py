@@ -461,12 +461,15 @@ def _lost(plan):
                           f"to get one: salt-run drift.check reference={definitive}")
     else:
         kept = f"saved in {rows['saved']}" if rows.get("saved") else "not saved"
-        differ = f"in {len(rows['tables'])} tables, {kept}" if rows["tables"] else "none differ"
+        differ = "none differ" if rows["verdict"] == "equal" else f"in {len(rows['tables'])} tables, {kept}"
         lines += _wrapped(f"rows, by drift check {rows['check']} of {rows['finished']} ({rows.get('verdict')}, against "
                           f"{rows.get('reference')}): {differ}")
         lines += _table([
-            (name, f"{each['changed']} changed, {each['extra']} only here, {each['missing']} missing here")
+            (name, f"{each['changed']} changed, {each['extra']} only here, {each['missing']} missing here"
+             + ("" if each["complete"] else ", at least"))
             for name, each in sorted(rows["tables"].items())], "    ")
+        for kind, begin in (("schema", ""), ("unproved", "may differ: "), ("skipped", "not looked at: ")):
+            lines += _table([(name, begin + why) for name, why in sorted(rows[kind].items())], "    ")
     lines.append("  save them before:")
     return lines + _table([(each["what"], each["command"]) for each in lost["save"]], "    ")
 

@@ -249,7 +249,7 @@ def _still(plan, state):
     if plan["state"] != state:
         decided = plan["decided"] or {}
         how = f" by {decided['who']} at {decided['at']}" if plan["state"] == decided.get("state") else ""
-        how += f" by run {plan['run']}" if plan["state"] == "used" else ""
+        how += f" by run {plan['run']}" if plan["run"] else ""
         raise CommandExecutionError(
             f"Plan {plan['plan']} is {plan['state']}{how}, not {state}. A new one: salt-run reprovision.plan "
             f"{plan['site']} {plan['binding']['order']['definitive']}")
@@ -377,3 +377,26 @@ def use(plan, run):
         if kept["state"] == "used" and kept["run"] == run:
             return kept
         return _become(_still(kept, "approved"), "used", run=run)
+
+
+def begun(site, run):
+    """
+    Close what else was planned for a site, now that a run of it begins: those plans tell of a site that is no more.
+
+    run
+        The id of the run; the plan that it uses is left as it is.
+
+    Returns the ids of the plans that were closed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd plans.begun east 20261125T150302-7
+    """
+    folder = _folder(site)
+    if not folder.is_dir():
+        return []
+    with _locked(folder):
+        over = [plan for plan in _all(folder) if plan["state"] in ("open", "approved")]
+        return [_become(plan, "superseded", run=run)["plan"] for plan in over]

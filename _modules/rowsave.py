@@ -21,8 +21,10 @@ FOLDER = "saved"
 # The client libraries read a line of an option file up to 4096 bytes.
 LINE_BYTES = 3800
 DUMP_SECONDS = 3600
-# A table that can only be saved as a whole must not fill the disk of a host that nobody looks at.
+# What is to be thrown away soon must not fill the disk of a host that is at work now: a table that can only be saved as
+# a whole may have so many rows, and this share of the file system stays free.
 MOST_ROWS = 5_000_000
+KEPT_FREE = 0.1
 TOOLS = ("mariadb-dump", "mysqldump")
 
 
@@ -132,13 +134,14 @@ def _dump(table, condition, work, out):
                    "[mysqldump]\nloose-set-gtid-purged=OFF\n".encode() + where)
     tool = next(filter(None, map(salt.utils.path.which, TOOLS)))
     result = __salt__["cmd.run_all"](
-        ["timeout", "--kill-after=5", str(DUMP_SECONDS), tool, f"--defaults-extra-file={options}", "--no-create-info",
-         "--skip-triggers", "--replace", "--complete-insert", "--skip-extended-insert", "--hex-blob",
-         "--single-transaction", "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys", "--skip-comments",
+        ["prlimit", f"--fsize={_room(work)}", "timeout", "--kill-after=5", str(DUMP_SECONDS), tool,
+         f"--defaults-extra-file={options}", "--default-character-set=utf8mb4", "--no-create-info", "--skip-triggers",
+         "--replace", "--complete-insert", "--skip-extended-insert", "--hex-blob", "--single-transaction",
+         "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys", "--skip-comments",
          f"--result-file={dumped}", "--", schema, name],
         python_shell=False, ignore_retcode=True, stdin="", env={"HOME": "/root"}, umask="077")
     if result["retcode"]:
-        words = (result["stderr"] or result["stdout"]).strip() or "(no output)"
+        words = (result["stderr"] or result["stdout"]).strip() or f"exit code {result['retcode']}"
         raise CommandExecutionError(f"{table} could not be saved: {words[-1000:]}")
     rows = 0
     with salt.utils.files.fopen(dumped, "rb") as lines:
@@ -147,3 +150,12 @@ def _dump(table, condition, work, out):
             rows += line.startswith(b"REPLACE ")
             out.write(line)
     return rows
+
+
+def _room(folder):
+    """Bytes that one table may take: it is there twice for a while."""
+    disk = os.statvfs(folder)
+    room = int((disk.f_bavail - KEPT_FREE * disk.f_blocks) * disk.f_frsize / 2)
+    if room <= 0:
+        raise CommandExecutionError(f"There is no room for rows in {folder}: less than {KEPT_FREE:.0%} of it are free")
+    return room

@@ -379,7 +379,10 @@ def look_ends():
     """
     had = bool(_looking)
     while _looking:
-        os.close(_looking.pop())
+        handle = _looking.pop()
+        # By name: a process that was started meanwhile has the file open as well.
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
     return had
 
 

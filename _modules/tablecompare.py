@@ -6,6 +6,7 @@ not different. So what differs is looked at again, each time after replication h
 then all that any node had applied at the look before. A part of a table that still differs is narrowed down to rows. A
 row counts as different only if it differs at **every** look and stood still on all nodes at the last two. Rows that are
 late fall out after a look or two, rows that are written all the time after a few more; rows that have drifted stay.
+Tables that are missing somewhere, or are not made alike, are looked at again in the same way, after all the rest.
 
 A comparison is a plain dictionary that ``step`` carries on by one piece of work, so that it can be kept and gone on
 with.
@@ -32,7 +33,7 @@ KEYS_A_TABLE = 2000
 # A row that is written before every look gets so many times the looks to be met at rest.
 PATIENCE = 4
 PAUSE = 1.0
-# A table without a usable key is read as a whole at every look.
+# A table without a usable key is read as a whole at every look; where writers must not notice, a big one is left out.
 MOST_ROWS_WITHOUT_RANGES = 5_000_000
 
 
@@ -42,7 +43,7 @@ def __virtual__():
     return __virtualname__
 
 
-def begin(minions, looks=3, share=100, locking=False, only=None):
+def begin(minions, looks=3, share=100, everything=False, only=None, sources=None):
     """
     Begin a comparison: which tables there are, and which of them can be compared.
 
@@ -52,14 +53,17 @@ def begin(minions, looks=3, share=100, locking=False, only=None):
         At so many looks, with replication passing in between, a row has to differ to count as different.
     share
         Percent of the time that a node may work for it.
-    locking
-        Whether to read tables of engines that keep writers out meanwhile, such as MyISAM.
+    everything
+        Whether to read also what cannot be read gently: tables of engines that keep writers out meanwhile, such as
+        MyISAM, and big tables without a primary key.
     only
         List of tables to be compared, ``schema.table``; all if not given.
+    sources
+        ``{minion: service}`` of the minions that are their site's primary; see ``verify.passed``.
 
-    Returns the comparison, a dictionary of which people may want ``phase`` (``reading``, ``again``, ``rows`` or
-    ``done``), ``rows``, ``estimate``, ``tables``, ``skipped`` and ``schema``. Raises CommandExecutionError naming a
-    node that does not answer, or a table of ``only`` that is nowhere.
+    Returns the comparison, a dictionary of which people may want ``phase`` (``reading``, ``again``, ``rows``,
+    ``tables`` or ``done``), ``rows``, ``estimate``, ``tables``, ``skipped`` and ``schema``. Raises
+    CommandExecutionError naming a node that does not answer, or a table of ``only`` that is nowhere.
 
     CLI Example:
 
@@ -68,7 +72,7 @@ def begin(minions, looks=3, share=100, locking=False, only=None):
         salt-run salt.cmd tablecompare.begin '[east1, west1]'
     """
     minions = list(minions)
-    described = _ask(minions, "tabledata.tables", {})
+    described = _ask(minions, "tabledata.tables", {"names": only})
     names = {name for found in described.values() for name in found}
     if only is not None:
         unknown = sorted(set(only) - names)
@@ -76,28 +80,27 @@ def begin(minions, looks=3, share=100, locking=False, only=None):
             raise CommandExecutionError(f"There is no table {', '.join(unknown)} on any of {', '.join(minions)}")
         names = set(only)
     return {
-        "minions": minions, "looks": looks, "share": share, "locking": locking, "only": only,
-        **_sorted_out(minions, described, names, locking),
+        "minions": minions, "looks": looks, "share": share, "everything": everything, "sources": sources or {},
+        **_sorted_out(minions, described, names, everything),
         "phase": "reading", "chunk": FIRST_ROWS, "rows": 0, "parts": 0, "suspects": [], "again": 0, "look": 0,
-        "rounds": 0,
+        "rounds": 0, "described": 0,
         # {table: {key: {minion: hash}}} of the last look, the same of those that stood still, and what was too much.
         "keys": {}, "still": {}, "whole": {}, "late": {},
     }
 
 
-def _sorted_out(minions, described, names, locking):
+def _sorted_out(minions, described, names, everything):
     """Tables that are not the same everywhere, tables that are left out, and the queue of those to be read."""
     schema, skipped, tables = {}, {}, {}
     for name in sorted(names):
-        missing = [minion for minion in minions if name not in described[minion]]
-        views = [described[minion][name] for minion in minions if name not in missing and name in described[minion]]
-        if missing:
-            schema[name] = {"missing": missing}
-        elif len({view["fingerprint"] for view in views}) > 1:
-            schema[name] = {"missing": []}
-        elif not locking and any(view["locks"] for view in views):
+        views = [described[minion][name] for minion in minions if name in described[minion]]
+        prints = {minion: described[minion].get(name, {}).get("fingerprint") for minion in minions}
+        big = max(view["rows"] for view in views) > MOST_ROWS_WITHOUT_RANGES
+        if len(set(prints.values())) > 1:
+            schema[name] = {"prints": prints, "looks": 0}
+        elif not everything and any(view["locks"] for view in views):
             skipped[name] = "its engine would keep writers out while it is read"
-        elif not views[0]["ranges"] and max(view["rows"] for view in views) > MOST_ROWS_WITHOUT_RANGES:
+        elif not everything and big and not views[0]["ranges"]:
             skipped[name] = "it is big and has no primary key that could be cut into ranges"
         else:
             tables[name] = {**{key: views[0][key] for key in ("key", "ranges")},
@@ -109,7 +112,7 @@ def _sorted_out(minions, described, names, locking):
     }
 
 
-def recheck(minions, keys, looks=3, share=100):
+def recheck(minions, keys, looks=3, share=100, sources=None):
     """
     Begin a comparison of nothing but rows that were found to differ before.
 
@@ -124,20 +127,20 @@ def recheck(minions, keys, looks=3, share=100):
 
         salt-run salt.cmd tablecompare.recheck '[east1, west1]' '{"shop.orders": ["17"]}'
     """
-    state = begin(minions, looks=looks, share=share, locking=True)
+    state = begin(minions, looks=looks, share=share, everything=True, only=list(keys), sources=sources)
     known = {name: found for name, found in keys.items() if name in state["tables"] and state["tables"][name]["key"]}
-    state.update(queue=[], phase="rows", estimate=0, keys={
+    state.update(queue=[], schema={}, phase="rows", estimate=0, keys={
         name: {key: {} for key in found[:KEYS_A_TABLE]} for name, found in known.items() if found})
     return state
 
 
-def run(minions, looks=3):
+def run(minions, looks=3, sources=None):
     """
     Compare all tables of the given nodes, however they lock, at full speed, to the end.
 
     minions
         Minion ids.
-    looks
+    looks, sources
         As with ``begin``.
 
     Returns what ``result`` returns. Raises CommandExecutionError naming a node that does not answer.
@@ -148,13 +151,7 @@ def run(minions, looks=3):
 
         salt-run salt.cmd tablecompare.run '[east1, west1]'
     """
-    state = begin(minions, looks=looks, locking=True)
-    for _ in range(state["looks"]):
-        if not state["schema"]:
-            break
-        # A table that was just created or altered may still be on its way.
-        time.sleep(PAUSE)
-        state = begin(minions, looks=looks, locking=True)
+    state = begin(minions, looks=looks, everything=True, sources=sources)
     while state["phase"] != "done":
         step(state)
     return result(state)
@@ -175,7 +172,7 @@ def step(state):
 
         salt-run salt.cmd tablecompare.step "$state"
     """
-    {"reading": _read, "again": _again, "rows": _look}[state["phase"]](state)
+    {"reading": _read, "again": _again, "rows": _look, "tables": _describe}[state["phase"]](state)
     return state
 
 
@@ -198,17 +195,41 @@ def _read(state):
         cut = {"wanted": ahead, "rows": state["chunk"], "most": most}
         parts = _ask(minions[:1], "tabledata.bounds", cut)[minions[0]]
         sums = _ask(minions, "tabledata.checksums", {"parts": parts, "share": state["share"]})
-        begun = {part["table"] for part in parts}
+        begun, last = {part["table"] for part in parts}, parts[-1]
         state["queue"] = [each for each in state["queue"] if each["table"] not in begun]
-        if parts[-1]["upto"] is not None:
-            state["queue"].insert(0, {"table": parts[-1]["table"], "after": parts[-1]["upto"]})
+        parts, sums = _there(state, parts, sums)
+        if last["upto"] is not None and last["table"] in state["tables"]:
+            state["queue"].insert(0, {"table": last["table"], "after": last["upto"]})
         state["parts"] += len(parts)
         state["rows"] += sum(rows for rows, *_ in sums[minions[0]])
         full = state["chunk"] // 2
         _adapt(state, [seconds for answer in sums.values() for rows, _, seconds in answer if rows > full])
         state["suspects"] += _differing(minions, parts, sums)
     if not state["queue"]:
-        state["phase"] = "again" if state["suspects"] else "done"
+        # Rows that were found before, and have waited for tables that came late, are looked at once more.
+        state["phase"] = "again" if state["suspects"] else "rows" if state["keys"] else _last(state)
+
+
+def _last(state):
+    return "tables" if state["schema"] else "done"
+
+
+def _there(state, parts, answers):
+    """The parts, and what was answered of them, of tables that every node still has; the others are set aside."""
+    gone = {part["table"] for answer in answers.values() for part, value in zip(parts, answer) if value is None}
+    for name in gone:
+        _set_aside(state, name)
+    kept = [number for number, part in enumerate(parts) if part["table"] not in gone]
+    return ([parts[number] for number in kept],
+            {minion: [answer[number] for number in kept] for minion, answer in answers.items()})
+
+
+def _set_aside(state, name):
+    """A table that was dropped while it was compared: nothing is known of its rows any more."""
+    state["schema"][name] = {"prints": {}, "looks": 0}
+    state["suspects"] = [part for part in state["suspects"] if part["table"] != name]
+    for known in ("tables", "keys", "still", "whole"):
+        state[known].pop(name, None)
 
 
 def _adapt(state, seconds):
@@ -234,10 +255,11 @@ def _again(state):
     parts = state["suspects"][:AGAIN_PARTS]
     asked = [_place(part) for part in parts]
     sums = _ask(minions, "tabledata.checksums", {"parts": asked, "share": state["share"]})
+    asked, sums = _there(state, asked, sums)
     for group in _groups(_differing(minions, asked, sums), lambda part: _buckets(part)):
         _narrow(state, group)
     state["again"] += len(parts)
-    state["suspects"] = state["suspects"][AGAIN_PARTS:]
+    state["suspects"] = [part for part in state["suspects"] if part not in parts]
     if not state["suspects"]:
         state["phase"] = "rows"
 
@@ -269,7 +291,8 @@ def _narrow(state, parts):
     parts = [{**_place(part), "buckets": _buckets(part)} for part in parts if not _too_many(state, part)]
     if not parts:
         return
-    answers = _ask(minions, "tabledata.buckets", {"parts": parts, "share": state["share"]})
+    parts, answers = _there(
+        state, parts, _ask(minions, "tabledata.buckets", {"parts": parts, "share": state["share"]}))
     wanted = []
     for number, part in enumerate(parts):
         views = [answers[minion][number] for minion in minions]
@@ -285,10 +308,10 @@ def _narrow(state, parts):
             wanted.append(part)
     for group in _groups(wanted, lambda part: part["rows"]):
         # Asked again: the groups before may have brought enough.
-        group = [part for part in group if not _too_many(state, part)]
+        group = [part for part in group if part["table"] in state["tables"] and not _too_many(state, part)]
         if not group:
             continue
-        answers = _ask(minions, "tabledata.rows", {"parts": group})
+        group, answers = _there(state, group, _ask(minions, "tabledata.rows", {"parts": group}))
         for number, part in enumerate(group):
             _add_rows(state, part, {minion: answers[minion][number] for minion in minions})
 
@@ -320,7 +343,7 @@ def _unequal(views):
 def _pass(state):
     """Wait until every node has applied what any of them had; who has not stays ``late``, with the reason."""
     time.sleep(PAUSE)
-    state["late"] = __salt__["verify.passed"](state["minions"])
+    state["late"] = __salt__["verify.passed"](state["minions"], sources=state["sources"])
 
 
 def _look(state):
@@ -328,6 +351,8 @@ def _look(state):
     _pass(state)
     minions = state["minions"]
     views = _rows_of(state)
+    for name in [name for name in state["keys"] if any(views[minion][name] is None for minion in minions)]:
+        _set_aside(state, name)
     keys, still = {}, {}
     for name, before in state["keys"].items():
         now = {key: {minion: views[minion][name].get(key) for minion in minions} for key in before}
@@ -345,14 +370,36 @@ def _look(state):
 def _look_further(state):
     """Parts that had to wait, since too many rows differed: their turn comes when those have turned out to be late."""
     waiting = [name for name in state["whole"] if name not in state["keys"]]
-    state["phase"] = "done"
+    state["phase"] = _last(state)
     if waiting and state["rounds"] < state["looks"] * PATIENCE:
         state["suspects"] = [{"table": name, **part} for name in waiting for part in state["whole"].pop(name)]
         state.update(phase="again", again=0, look=0, rounds=state["rounds"] + 1)
 
 
+def _describe(state):
+    """Tables that were missing somewhere or not made alike, once more; those that are alike by now are read."""
+    _pass(state)
+    before = state["schema"]
+    described = _ask(state["minions"], "tabledata.tables", {"names": sorted(before)})
+    names = {name for found in described.values() for name in found}
+    found = _sorted_out(state["minions"], described, names, state["everything"])
+    for name, about in found["schema"].items():
+        # As with rows: at every look, and at rest.
+        rests = about["prints"] == before[name]["prints"] or not before[name]["looks"]
+        about["looks"] = before[name]["looks"] + 1 if rests else 1
+    for known in ("tables", "skipped"):
+        state[known].update(found[known])
+    state.update(schema=found["schema"], queue=found["queue"], described=state["described"] + 1)
+    state["estimate"] += found["estimate"]
+    seen = all(about["looks"] >= state["looks"] for about in state["schema"].values())
+    if state["queue"]:
+        state.update(phase="reading", again=0, look=0)
+    elif seen or state["described"] >= state["looks"] * PATIENCE:
+        state["phase"] = "done"
+
+
 def _rows_of(state):
-    """{minion: {table: {key: hash}}} of all rows that are looked at."""
+    """{minion: {table: {key: hash}}} of all rows that are looked at; None for a table that is not there."""
     minions = state["minions"]
     views = {minion: {} for minion in minions}
     with_key = [name for name in state["keys"] if state["tables"][name]["key"]]
@@ -361,7 +408,9 @@ def _rows_of(state):
     for group in _groups(slices, lambda each: len(each[1])):
         for minion, answer in _ask(minions, "tabledata.by_key", {"wanted": dict(group)}).items():
             for name, found in answer.items():
-                views[minion].setdefault(name, {}).update(found)
+                # A table's keys may be in two answers, and the table gone in between.
+                kept = views[minion].setdefault(name, {})
+                views[minion][name] = None if found is None or kept is None else {**kept, **found}
     for name in set(state["keys"]) - set(with_key):
         for minion, answer in _ask(minions, "tabledata.rows", {"parts": [state["tables"][name]["look"]]}).items():
             views[minion][name] = answer[0]
@@ -377,7 +426,8 @@ def result(state):
 
     Returns ``{"equal": bool, "tables": number, "rows": number on the first node, "parts", "looks": number, "differing":
     {table: {key: {minion: hash or None}}}, "unproved": {table: {"keys": [keys], "why": text}}, "whole": {table: [parts
-    that differ and were not narrowed down]}, "schema": {table: {"missing": [minions]}}, "skipped": {table: why}}``.
+    that differ and were not narrowed down]}, "schema": {table: {"missing": [minions], "prints": {minion: hash of its
+    definition, or None}}}, "skipped": {table: why}}``. A node that replication has not passed is in none of them.
     ``equal`` is true only if nothing differs, nothing is left unproved and nothing was skipped.
 
     CLI Example:
@@ -403,11 +453,18 @@ def result(state):
         if open_rows:
             why = late if late else "they were written before every look"
             unproved[name] = {"keys": open_rows, "why": why}
+    schema = {}
+    for name, about in state["schema"].items():
+        known = {minion: value for minion, value in about["prints"].items() if minion not in state["late"]}
+        if about["looks"] >= state["looks"] and len(set(known.values())) > 1:
+            schema[name] = {"missing": [minion for minion, value in known.items() if value is None], "prints": known}
+        else:
+            unproved[name] = {"keys": [], "why": late or "it was created, altered or dropped meanwhile"}
     for name in set(state["whole"]) - set(differing) - set(unproved):
         unproved[name] = {"keys": [], "why": "too many rows differed at every look to be looked at one by one"}
     return {
-        "equal": not (differing or unproved or state["schema"] or state["skipped"]),
+        "equal": not (differing or unproved or schema or state["skipped"]),
         "tables": len(state["tables"]), "rows": state["rows"], "parts": state["parts"], "looks": state["look"],
-        "differing": differing, "unproved": unproved, "whole": state["whole"], "schema": state["schema"],
+        "differing": differing, "unproved": unproved, "whole": state["whole"], "schema": schema,
         "skipped": state["skipped"],
     }

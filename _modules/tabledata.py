@@ -68,9 +68,12 @@ def _query(sql):
 # --- the tables
 
 
-def tables():
+def tables(names=None):
     """
-    Describe every table of the applications.
+    Describe the tables of the applications.
+
+    names
+        List of tables, ``schema.table``; all if not given. Those that are not here are left out.
 
     Returns ``{"shop.orders": {"key": [[column, kind]], "ranges": True if the key can be cut into ranges, "locks": True
     if its engine keeps writers out while it is read, "rows": estimate, "fingerprint"}}``. The kind of a key's column is
@@ -87,7 +90,7 @@ def tables():
     """
     return {
         name: {key: table[key] for key in ("key", "ranges", "locks", "rows", "fingerprint")}
-        for name, table in _described().items()
+        for name, table in _described(names).items()
     }
 
 
@@ -120,7 +123,7 @@ def _described(names=None):
     if names is not None:
         if not names:
             return {}
-        where += f" AND CONCAT(s.table_schema, '.', s.table_name) IN ({', '.join(_text(name) for name in names)})"
+        where += f" AND CONCAT(s.table_schema, '.', s.table_name) IN ({', '.join(sorted(map(_text, names)))})"
     found = {}
     for row in _query(
             "SELECT table_schema AS s, table_name AS t, COALESCE(table_rows, 0) AS n, LOWER(COALESCE(engine, '')) AS e "
@@ -152,15 +155,6 @@ def _described(names=None):
         definition = json.dumps([list(table["definitions"].items()), table["key"]])
         table["fingerprint"] = hashlib.sha256(definition.encode()).hexdigest()
     return found
-
-
-def _known(names):
-    names = set(names)
-    known = _described(sorted(names))
-    missing = sorted(names - set(known))
-    if missing:
-        raise CommandExecutionError(f"There is no table {', '.join(missing)}")
-    return known
 
 
 # --- SQL of names, values and keys
@@ -287,8 +281,8 @@ def bounds(wanted, rows, most):
     most
         So many parts at most.
 
-    Returns ``[{"table", "after", "upto"}]``; the last part of a table has None for ``upto``. Raises
-    CommandExecutionError for a table that is not here.
+    Returns ``[{"table", "after", "upto"}]``; the last part of a table has None for ``upto``, and so has the only one of
+    a table that is not here. Raises CommandExecutionError when MySQL does not answer.
 
     CLI Example:
 
@@ -298,11 +292,11 @@ def bounds(wanted, rows, most):
 
     Manual: operations-status.
     """
-    known, parts = _known(each["table"] for each in wanted), []
+    known, parts = _described({each["table"] for each in wanted}), []
     for each in wanted:
-        table, after = known[each["table"]], each.get("after")
+        table, after = known.get(each["table"]), each.get("after")
         while len(parts) < most:
-            upto = _next(table, after, int(rows)) if table["ranges"] else None
+            upto = _next(table, after, int(rows)) if table and table["ranges"] else None
             parts.append({"table": each["table"], "after": after, "upto": upto})
             after = upto
             if upto is None:
@@ -327,8 +321,8 @@ def checksums(parts, share=100):
     share
         Percent of the time that may be worked; the rest is paused, after each statement.
 
-    Returns ``[[rows, checksum, seconds that its statement took]]``, in the order of the parts. Raises
-    CommandExecutionError for a table that is not here.
+    Returns ``[[rows, checksum, seconds that its statement took]]``, in the order of the parts; None for one of a table
+    that is not here. Raises CommandExecutionError when MySQL does not answer.
 
     CLI Example:
 
@@ -338,9 +332,12 @@ def checksums(parts, share=100):
 
     Manual: operations-status.
     """
-    known, found = _known(part["table"] for part in parts), []
+    known, found = _described({part["table"] for part in parts}), []
     for part in parts:
-        table = known[part["table"]]
+        table = known.get(part["table"])
+        if not table:
+            found.append(None)
+            continue
         began = time.monotonic()
         (row,) = _query(f"SELECT {_sums(table)} {_from(table)} WHERE {_range(table, part)}")
         seconds = time.monotonic() - began
@@ -364,8 +361,8 @@ def buckets(parts, share=100):
     share
         As in ``checksums``.
 
-    Returns ``[{"17": [rows, checksum]}]``, in the order of the parts; empty buckets are left out. Raises
-    CommandExecutionError for a table that is not here.
+    Returns ``[{"17": [rows, checksum]}]``, in the order of the parts; empty buckets are left out; None for a part of a
+    table that is not here. Raises CommandExecutionError when MySQL does not answer.
 
     CLI Example:
 
@@ -375,9 +372,12 @@ def buckets(parts, share=100):
 
     Manual: operations-status.
     """
-    known, found = _known(part["table"] for part in parts), []
+    known, found = _described({part["table"] for part in parts}), []
     for part in parts:
-        table = known[part["table"]]
+        table = known.get(part["table"])
+        if not table:
+            found.append(None)
+            continue
         began = time.monotonic()
         rows = _query(f"SELECT {_bucket(table, part['buckets'])} AS b, {_sums(table)} {_from(table)} "
                       f"WHERE {_range(table, part)} GROUP BY 1")
@@ -394,7 +394,7 @@ def rows(parts):
         As ``buckets`` takes them, each with ``only``, a list of buckets.
 
     Returns ``[{key: hash}]``, in the order of the parts; of a table without a primary key ``{hash: "number of such
-    rows"}``. Raises CommandExecutionError for a table that is not here.
+    rows"}``; None for a part of a table that is not here. Raises CommandExecutionError when MySQL does not answer.
 
     CLI Example:
 
@@ -404,9 +404,12 @@ def rows(parts):
 
     Manual: operations-status.
     """
-    known, found = _known(part["table"] for part in parts), []
+    known, found = _described({part["table"] for part in parts}), []
     for part in parts:
-        table = known[part["table"]]
+        table = known.get(part["table"])
+        if not table:
+            found.append(None)
+            continue
         only = ", ".join(str(int(bucket)) for bucket in part["only"]) or "NULL"
         value = _row_hash(table) if table["key"] else "COUNT(*)"
         answer = _query(
@@ -423,8 +426,8 @@ def by_key(wanted):
     wanted
         ``{"shop.orders": [keys]}``, as ``rows`` told them.
 
-    Returns ``{"shop.orders": {key: hash}}``, without those that are not here. Raises CommandExecutionError for a table
-    that is not here, SaltInvocationError for what is no key of its table.
+    Returns ``{"shop.orders": {key: hash}}``, without those that are not here; None for a table that is not here. Raises
+    CommandExecutionError when MySQL does not answer, SaltInvocationError for what is no key of its table.
 
     CLI Example:
 
@@ -434,9 +437,12 @@ def by_key(wanted):
 
     Manual: operations-status.
     """
-    known, found = _known(wanted), {}
+    known, found = _described(set(wanted)), {}
     for name, keys in wanted.items():
-        table, found[name] = known[name], {}
+        table, found[name] = known.get(name), None
+        if not table:
+            continue
+        found[name] = {}
         for begin in range(0, len(keys), KEYS_A_STATEMENT):
             answer = _query(f"SELECT {_key_text(table)} AS k, {_row_hash(table)} AS h {_from(table)} "
                             f"WHERE {_among(table, keys[begin:begin + KEYS_A_STATEMENT])}")
@@ -473,9 +479,9 @@ def condition(table, keys=(), parts=()):
 
     Manual: operations-status.
     """
-    known = _known([table])[table]
-    if not known["key"]:
-        raise CommandExecutionError(f"{table} has no primary key")
+    known = _described([table]).get(table)
+    if not known or not known["key"]:
+        raise CommandExecutionError(f"{table} {'has no primary key' if known else 'is not here'}")
     conditions = [f"({_range(known, part)})" for part in parts]
     if keys:
         conditions.append(_among(known, list(keys)))

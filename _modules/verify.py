@@ -106,7 +106,7 @@ def heartbeats(topology, primaries, timeout=120):
     return sent
 
 
-def passed(minions, timeout=60):
+def passed(minions, timeout=60, sources=None):
     """
     Wait until each of some nodes has applied what any of them has applied now, of every service.
 
@@ -116,6 +116,9 @@ def passed(minions, timeout=60):
         Minion ids.
     timeout
         Seconds. A node whose service is not ONLINE is not waited for: it will not get there.
+    sources
+        ``{minion: service}`` of those that are their site's primary. What a client has written there may be read long
+        before it is in the log; a heartbeat comes after it, and its number is what all others have to reach.
 
     Returns ``{minion: why}`` of those that have not got there, empty if replication has passed. Raises nothing.
 
@@ -125,6 +128,7 @@ def passed(minions, timeout=60):
 
         salt-run salt.cmd verify.passed '[east1, west1]'
     """
+    unsent, awaited = _beat(sources or {})
     deadline = time.monotonic() + timeout
     goals = None
     while True:
@@ -132,9 +136,16 @@ def passed(minions, timeout=60):
         if goals is None:
             goals = {}
             for service, now in (item for services in found.values() for item in services.items()):
-                seqno = now.get("appliedLastSeqno")
-                goals[service] = max(goals.get(service, -1), -1 if seqno is None else seqno)
+                goals[service] = max(goals.get(service, -1), _applied(now))
+        for minion, (service, before) in list(awaited.items()):
+            here = _applied(found.get(minion, {}).get(service, {}))
+            if here > before:
+                goals[service] = max(goals.get(service, -1), here)
+                del awaited[minion]
+        late = {**late, **unsent}
         hopeless = set(late)
+        late.update({minion: f"a heartbeat of service {service} was sent there, and its position stays at {before}"
+                     for minion, (service, before) in awaited.items()})
         for minion, services in found.items():
             for service, goal in goals.items():
                 now = services.get(service, {"state": "missing"})
@@ -149,6 +160,25 @@ def passed(minions, timeout=60):
         time.sleep(0.5)
 
 
+def _beat(sources):
+    """({minion: why it could not send a heartbeat}, {minion: (service, its position before)})."""
+    unsent, awaited = {}, {}
+    for minion, service in sources.items():
+        where = {"service": service, "which": "cluster"}
+        try:
+            before = _position(minion, where)
+            __salt__["fleet.ask"]([minion], "trepctl.heartbeat", kwarg=where)
+            awaited[minion] = (service, before)
+        except CommandExecutionError as error:
+            unsent[minion] = str(error)
+    return unsent, awaited
+
+
+def _applied(now):
+    seqno = now.get("appliedLastSeqno")
+    return -1 if seqno is None else seqno
+
+
 def _everywhere(minions):
     """({minion: {service: what trepctl says}}, {minion: why it said nothing}) over both replicators of each node."""
     gathered = __salt__["fleet.gather"](minions, "trepctl.positions")
@@ -159,12 +189,14 @@ def behind(minions, seconds):
     """
     Name the nodes that are further behind than they may be, by the latency that their replicators tell.
 
+    The latency is that of the last transaction: it says nothing of a service that has applied all that there is.
+
     minions
         Minion ids.
     seconds
         How far behind a node may be.
 
-    Returns ``{minion: "service west is 90 s behind"}``; a node that does not answer is in it too. Raises nothing.
+    Returns ``{minion: "service west is 90 s behind"}``; nothing of a node that does not answer. Raises nothing.
 
     CLI Example:
 
@@ -172,11 +204,16 @@ def behind(minions, seconds):
 
         salt-run salt.cmd verify.behind '[east2, west3]' 60
     """
-    found, behind_now = _everywhere(minions)
+    found, behind_now = _everywhere(minions)[0], {}
+    newest = {}
+    for services in found.values():
+        for service, now in services.items():
+            newest[service] = max(newest.get(service, -1), _applied(now))
     for minion, services in found.items():
         for service, now in services.items():
             latency = now.get("appliedLatency")
-            if now["state"] == "ONLINE" and latency is not None and latency > seconds:
+            if (now["state"] == "ONLINE" and latency is not None and latency > seconds
+                    and _applied(now) < newest[service]):
                 behind_now[minion] = f"service {service} is {latency:.0f} s behind"
     return behind_now
 

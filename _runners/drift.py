@@ -26,6 +26,11 @@ NODES = ("replicas", "one", "all")
 # Seconds. Also when the pillar wants no cool-down, events that come together are one.
 LEAST_COOLDOWN = 10
 KNOWN_SECONDS = 30
+# A node that is behind for longer does not catch up by being left alone.
+PATIENCE_SECONDS = 1800
+# A check whose last piece of work is older has seen data of another time.
+RESUMED_SECONDS = 7200
+_TABLE = re.compile(r"[^.]+\..+", re.DOTALL)
 _REPORTER = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
@@ -180,25 +185,28 @@ def _look(topology, site, on_drift):
     if order.get("failed") != site or not order.get("definitive"):
         return {"decision": "nothing: tungsten:reprovision in pillar does not name this site as failed and another one "
                             "as definitive, so a person must decide", "command": "salt-run drift.check"}
+    by_itself = on_drift == "reprovision" and not topology["plans"]["second_person"]
     signs = _exec("driftlook.signs", topology, site)
-    found = _data(topology, site)
-    concluded = _exec("driftlook.conclude", site, signs, found)
+    found = _data(topology, site, by_itself)
+    concluded = _exec("driftlook.conclude", site, list(topology["sites"][site]["nodes"].values()), signs, found)
     if not concluded["proved"]:
         return {**concluded, "decision": "nothing: no drift is proved", "command": "salt-run drift.check"}
-    return {**concluded, **_decide(topology, site, on_drift, concluded["why"], found)}
+    return {**concluded, **_decide(topology, site, by_itself, concluded["why"], found)}
 
 
-def _data(topology, site):
+def _data(topology, site, by_itself):
     """The record of a check that says what the data are now; None if they could not be looked at."""
-    last = _exec("checkrecord.latest", finished=True)
+    reference = topology["reprovision"]["definitive"]
+    last = None if by_itself else _exec("checkrecord.latest", finished=True, whole=True)
     try:
-        if last and last["settings"]["reference"] == topology["reprovision"]["definitive"] and _still(last, site):
+        if last and last["reference"] == reference and _still(last, site):
             return last
     except CommandExecutionError as error:
         # It may have looked at a node that is down by now; a new one does without it.
         log.warning("The rows that check %s found cannot be looked at again: %s", last["check"], error)
     try:
-        done = check(reference=topology["reprovision"]["definitive"])
+        # Where nobody is asked, all that is thrown away has been looked at before, and is saved: on primaries as well.
+        done = check(reference=reference, nodes="all" if by_itself else "replicas", fresh=True)
     except CommandExecutionError as error:
         # The replicators may have said enough.
         log.warning("The data of site %s could not be compared: %s", site, error)
@@ -212,7 +220,7 @@ def _still(last, site):
     if not keys or site not in _exec("driftfindings.drifted", last):
         return False
     minions = last["looked_at"]
-    compared = _exec("tablecompare.recheck", minions, keys)
+    compared = _exec("tablecompare.recheck", minions, keys, sources=last["primaries"])
     while compared["phase"] != "done":
         compared = _exec("tablecompare.step", compared)
     again = _exec("tablecompare.result", compared)
@@ -220,12 +228,11 @@ def _still(last, site):
     return site in _exec("driftfindings.drifted", {**last, **judged, "schema": {}})
 
 
-def _decide(topology, site, on_drift, why, found):
-    order = topology["reprovision"]
-    by_itself = on_drift == "reprovision" and not topology["plans"]["second_person"]
-    saved = None
-    if by_itself and not found:
-        by_itself, why = False, f"{why}; its data could not be compared, so nothing of it could be saved"
+def _decide(topology, site, by_itself, why, found):
+    order, saved = topology["reprovision"], None
+    unseen = _unseen(topology, site, found) if by_itself else None
+    if unseen:
+        by_itself, why = False, f"{why}; a person has to decide, since what would be lost is not known: {unseen}"
     if by_itself and _to_be_saved(found):
         try:
             saved = save(site, found["check"])
@@ -239,6 +246,15 @@ def _decide(topology, site, on_drift, why, found):
     started = __salt__["reprovision.approve"](plan, reason="on_drift: reprovision")
     return {**told, "decision": f"plan {plan} was made, approved and started as job {started['jid']}",
             "command": f"salt-run reprovision.watch {site}"}
+
+
+def _unseen(topology, site, found):
+    """What of a site's data nobody has looked at, so that it could not be saved either; empty if there is nothing."""
+    if not found:
+        return "its data could not be compared"
+    left_out = {minion: why for minion, why in found["not_looked_at"].items()
+                if minion in topology["sites"][site]["nodes"].values()}
+    return "; ".join(f"{what} was not looked at: {why}" for what, why in (*left_out.items(), *found["skipped"].items()))
 
 
 # --- what would be lost
@@ -298,7 +314,7 @@ def check(reference=None, nodes="replicas", tables=None, looks=3, share=None, fr
 
     Reads only and locks no rows. Every part of every table is checksummed on a replica of each site; what differs is
     looked at again after replication has passed, until it is equal or proved different. A check that was interrupted is
-    gone on with by the same command.
+    gone on with by the same command, within two hours.
 
     reference
         The site that is taken to be right: ``missing`` and ``extra`` are told from its point of view. The pillar's
@@ -340,11 +356,14 @@ def check(reference=None, nodes="replicas", tables=None, looks=3, share=None, fr
     _refuse_nonsense(settings)
     _exec("checkrecord.acquire")
     try:
-        current = None if fresh else _unfinished(settings)
+        chosen, left_out, primaries = _exec("driftlook.nodes", topology, settings["nodes"])
+        order = [settings["reference"], *(site for site in chosen if site != settings["reference"])]
+        sites = {site: chosen[site] for site in order}
+        current = None if fresh else _unfinished(settings, sites)
         if current:
             _say(f"Going on with check {current['check']}, begun {current['started']}.")
         else:
-            current = _begin(topology, settings)
+            current = _begin(settings, sites, left_out, primaries)
         _carry_on(current, topology["drift"]["max_lag"])
         found = _finish(current)
     finally:
@@ -370,24 +389,30 @@ def _refuse_nonsense(settings):
     for key, most in (("looks", 20), ("share", 100)):
         if isinstance(settings[key], bool) or not isinstance(settings[key], int) or not 1 <= settings[key] <= most:
             raise SaltInvocationError(f"{key} must be a whole number, 1 to {most}, not {settings[key]!r}")
-    if settings["tables"] is not None and not isinstance(settings["tables"], list):
-        raise SaltInvocationError("tables must be a list of schema.table")
+    tables = settings["tables"]
+    if tables is not None and not (isinstance(tables, list) and tables and all(
+            isinstance(name, str) and _TABLE.fullmatch(name) for name in tables)):
+        raise SaltInvocationError(f"tables must be a list of schema.table, not {tables!r}")
 
 
-def _unfinished(settings):
+def _unfinished(settings, sites):
+    """An interrupted check of the same nodes, of now: what it has read must not have been replaced since."""
     found = _exec("checkrecord.latest", finished=False)
-    return found if found and found["settings"] == settings else None
+    if not found or found["settings"] != settings or found["nodes_of"] != sites:
+        return None
+    runs = [_exec("runrecord.latest", site) for site in sites]
+    if time.time() - found["at"] > RESUMED_SECONDS or any(run and run["started"] > found["started"] for run in runs):
+        return None
+    return found
 
 
-def _begin(topology, settings):
-    chosen, left_out = _exec("driftlook.nodes", topology, settings["nodes"])
-    order = [settings["reference"], *(site for site in chosen if site != settings["reference"])]
-    sites = {site: chosen[site] for site in order}
+def _begin(settings, sites, left_out, primaries):
     compared = _exec("tablecompare.begin", [minion for minions in sites.values() for minion in minions],
-                     looks=settings["looks"], share=settings["share"], only=settings["tables"])
+                     looks=settings["looks"], share=settings["share"], only=settings["tables"], sources=primaries)
     current = {
         "check": _exec("checkrecord.new_id"), "verdict": None, "settings": settings, "started": _exec("runrecord.now"),
-        "worked": 0.0, "nodes_of": sites, "not_looked_at": left_out, "compared": compared,
+        "at": time.time(), "worked": 0.0, "nodes_of": sites, "primaries": primaries, "not_looked_at": left_out,
+        "compared": compared,
     }
     _exec("checkrecord.save", current)
     return current
@@ -405,7 +430,7 @@ def _carry_on(current, max_lag):
         since_lag += now - last
         current["worked"] += now - last
         last = now
-        current["compared"] = compared
+        current.update(compared=compared, at=time.time())
         _exec("checkrecord.save", current)
         if now - said > 2:
             said = now
@@ -414,11 +439,17 @@ def _carry_on(current, max_lag):
 
 def _wait_for(minions, max_lag):
     """A node that is behind has enough to do."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         behind = _exec("verify.behind", minions, max_lag)
         if not behind:
             return
-        _say("waiting: " + "; ".join(f"{minion}: {why}" for minion, why in behind.items()))
+        words = "; ".join(f"{minion}: {why}" for minion, why in behind.items())
+        if time.monotonic() > deadline:
+            raise CommandExecutionError(
+                f"The check has waited for {PATIENCE_SECONDS // 60} minutes, and would burden who cannot keep up: "
+                f"{words} (tungsten:drift:max_lag). The same command goes on with it.")
+        _say(f"waiting: {words}")
         time.sleep(5)
 
 
@@ -426,6 +457,8 @@ def _progress(current):
     compared = current["compared"]
     if compared["phase"] == "again":
         return f"  {len(compared['suspects'])} parts that differed are looked at again"
+    if compared["phase"] == "tables":
+        return f"  {len(compared['schema'])} tables that were not alike are looked at again"
     if compared["phase"] == "rows":
         rows = sum(map(len, compared["keys"].values()))
         return f"  look {compared['look']} at {rows} rows that differ"
@@ -443,16 +476,17 @@ def _finish(current):
         "fleet.ask", current["compared"]["minions"], "tabledata.definitions", kwarg={"names": names}) if names else {}
     sites, reference = current["nodes_of"], current["settings"]["reference"]
     seconds = round(current["worked"], 1)
+    judged = _exec("driftfindings.judge", compared, current["compared"]["tables"], sites, reference)
     found = {
         "check": current["check"], "reference": reference,
-        "looked_at": current["compared"]["minions"], "not_looked_at": current["not_looked_at"],
-        **_exec("driftfindings.judge", compared, current["compared"]["tables"], sites, reference),
+        "looked_at": current["compared"]["minions"], "not_looked_at": current["not_looked_at"], **judged,
         "schema": _exec("driftfindings.schema", compared, definitions, sites, reference),
-        "skipped": compared["skipped"], "unproved": {name: each["why"] for name, each in compared["unproved"].items()},
+        "skipped": compared["skipped"],
+        "unproved": {**judged["unproved"], **{name: each["why"] for name, each in compared["unproved"].items()}},
         "tables": compared["tables"], "rows": compared["rows"], "looks": compared["looks"], "seconds": seconds,
         "rows_a_second": round(compared["rows"] / seconds) if seconds else None,
         "started": current["started"], "finished": _exec("runrecord.now"),
-        "settings": current["settings"], "nodes_of": sites,
+        "settings": current["settings"], "nodes_of": sites, "primaries": current["primaries"],
         "rows_found": _rows_found(compared),
     }
     found["verdict"] = _exec("driftfindings.verdict", found)
@@ -463,13 +497,18 @@ def _finish(current):
 def _rows_found(compared):
     """For whoever looks at, or saves, these very rows later; what could not be proved may be lost as well."""
     keys = {name: list(rows) for name, rows in compared["differing"].items()}
+    whole = dict(compared["whole"])
     for name, about in compared["unproved"].items():
-        keys.setdefault(name, []).extend(about["keys"])
-    return {"keys": keys, "whole": compared["whole"]}
+        if about["keys"]:
+            keys.setdefault(name, []).extend(about["keys"])
+        elif name not in whole:
+            whole[name] = [{}]
+    return {"keys": keys, "whole": whole}
 
 
 def _shown(found):
-    return {key: value for key, value in found.items() if key not in ("settings", "nodes_of", "rows_found", "compared")}
+    kept_back = ("settings", "nodes_of", "primaries", "rows_found")
+    return {key: value for key, value in found.items() if key not in kept_back}
 
 
 def _tell(found):

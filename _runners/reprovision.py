@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # Between the start of an orchestration and its taking of the lock; a second event in that time is the same drift.
 STARTING_SECONDS = 120
+LOST = ("changed", "missing", "extra")
 
 
 def __virtual__():
@@ -274,7 +275,7 @@ def _tried(topology):
 
 def _losses(failed, definitive):
     """What the newest drift check says that only the failed site has; None if there is none that says it."""
-    found = _exec("checkrecord.latest", finished=True)
+    found = _exec("checkrecord.latest", finished=True, whole=True)
     last = _exec("runrecord.latest", failed)
     if not found or found["reference"] != definitive or failed not in found["nodes_of"]:
         return None
@@ -287,7 +288,8 @@ def _losses(failed, definitive):
     return {
         "check": found["check"], "finished": found["finished"], "verdict": found["verdict"],
         "reference": found["reference"], "saved": ", ".join(saved) or None,
-        "tables": tables,
+        "tables": tables, "schema": {name: about["reason"] for name, about in found["schema"].items()},
+        "unproved": found["unproved"], "skipped": found["skipped"],
     }
 
 
@@ -297,9 +299,10 @@ def _lost_rows(found, failed):
     drifted = [found["sites"].get(failed), *(found["nodes"].get(minion) for minion in found["nodes_of"][failed])]
     for where in filter(None, drifted):
         for name, rows in where["tables"].items():
-            sums = tables.setdefault(name, dict.fromkeys(("changed", "missing", "extra"), 0))
-            for kind in sums:
+            sums = tables.setdefault(name, {**dict.fromkeys(LOST, 0), "complete": True})
+            for kind in LOST:
                 sums[kind] += rows[kind]
+            sums["complete"] &= rows["complete"]
     return tables
 
 

@@ -139,6 +139,7 @@ def _preflight(name, begun):
     plan = __salt__["runwords.plan"](run, previous, found)
     if __opts__["test"]:
         return _answer(name, None, plan)
+    __salt__["plans.begun"](failed, run["run"])
     _open_step(name, begun)
     # Now that its record says running: who reads both must not take an earlier attempt's end for this one's.
     __salt__["runlock.sign"](run["run"])
@@ -446,7 +447,9 @@ def verified(name, timeout=300, until=None):
         __salt__["verify.services"](topology, timeout=timeout)
         seqnos = __salt__["verify.heartbeats"](topology, run["primaries"], timeout=timeout)
         compared = __salt__["tablecompare.run"](
-            [minion for nodes in run["nodes"].values() for minion in nodes.values()])
+            [minion for nodes in run["nodes"].values() for minion in nodes.values()],
+            sources={run["nodes"][site][host]: topology["sites"][site]["service"]
+                     for site, host in run["primaries"].items()})
         run["verified"] = {"heartbeats": seqnos, **{key: compared[key] for key in ("equal", "tables", "rows")}}
         if not compared["equal"]:
             raise CommandExecutionError(f"The data of the nodes differs: {__salt__['driftfindings.briefly'](compared)}")
