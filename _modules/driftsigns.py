@@ -169,8 +169,9 @@ def _error(now):
         message = message.strip()
         begins = STATEMENT.search(message)
         head, statement = (message[:begins.start()], message[begins.start():]) if begins else (message, "")
-        heads.append(head)
+        # A value out of a row must not speak for the server, and is nobody's business.
         head = VALUE.sub(r"\1'?'", head)
+        heads.append(head)
         # An event is read by many: of the statement only its shape is told, not what it writes.
         shape = LITERAL.sub("?", ARGUMENTS.split(statement)[0])
         # the first message often ends with the second one's beginning
@@ -179,6 +180,7 @@ def _error(now):
     text = "; ".join(filter(None, said)) or "it does not say why"
     if len(text) > MOST_CHARACTERS:
         text = text[:MOST_CHARACTERS - 1] + "…"
-    # What stands in quotes may be a value out of a row, which must not speak for the server.
-    words = QUOTED.sub("", VALUE.sub(r"\1", "\n".join(heads)))
-    return text, bool(DATA.search(words)) and not NOT_DATA.search(words)
+    words = "\n".join(heads)
+    # Other quotes may hold a whole message of the server, or a name that it did not choose: they tell what is wrong
+    # with the data, and never that something else is at fault.
+    return text, bool(DATA.search(words)) and not NOT_DATA.search(QUOTED.sub("", words))

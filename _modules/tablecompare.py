@@ -85,7 +85,7 @@ def begin(minions, looks=3, share=100, everything=False, only=None, sources=None
         "phase": "reading", "chunk": FIRST_ROWS, "rows": 0, "parts": 0, "suspects": [], "again": 0, "look": 0,
         "rounds": 0, "described": 0,
         # {table: {key: {minion: hash}}} of the last look, the same of those that stood still, and what was too much.
-        "keys": {}, "still": {}, "whole": {}, "late": {},
+        "keys": {}, "still": {}, "whole": {}, "late": {}, "late_tables": {},
     }
 
 
@@ -340,10 +340,10 @@ def _unequal(views):
     return {key for view in views for key in view if any(other.get(key) != view[key] for other in views)}
 
 
-def _pass(state):
+def _pass(state, late="late"):
     """Wait until every node has applied what any of them had; who has not stays ``late``, with the reason."""
     time.sleep(PAUSE)
-    state["late"] = __salt__["verify.passed"](state["minions"], sources=state["sources"])
+    state[late] = __salt__["verify.passed"](state["minions"], sources=state["sources"])
 
 
 def _look(state):
@@ -378,7 +378,8 @@ def _look_further(state):
 
 def _describe(state):
     """Tables that were missing somewhere or not made alike, once more; those that are alike by now are read."""
-    _pass(state)
+    # Kept apart: who was late when the rows were looked at has proved nothing about them by being there now.
+    _pass(state, "late_tables")
     before = state["schema"]
     described = _ask(state["minions"], "tabledata.tables", {"names": sorted(before)})
     names = {name for found in described.values() for name in found}
@@ -392,10 +393,14 @@ def _describe(state):
     state.update(schema=found["schema"], queue=found["queue"], described=state["described"] + 1)
     state["estimate"] += found["estimate"]
     seen = all(about["looks"] >= state["looks"] for about in state["schema"].values())
-    if state["queue"]:
+    most = state["looks"] * PATIENCE
+    if state["queue"] and state["described"] <= most:
         state.update(phase="reading", again=0, look=0)
-    elif seen or state["described"] >= state["looks"] * PATIENCE:
-        state["phase"] = "done"
+    elif seen or state["described"] >= most:
+        # A table that is dropped whenever it is read and there again at every look would go on for ever.
+        for each in state["queue"]:
+            _set_aside(state, each["table"])
+        state.update(phase="done", queue=[])
 
 
 def _rows_of(state):
@@ -437,7 +442,8 @@ def result(state):
         salt-run salt.cmd tablecompare.result "$state"
     """
     differing, unproved = {}, {}
-    late = "; ".join(f"{minion}: {why}" for minion, why in sorted(state["late"].items()))
+    late, late_tables = ("; ".join(f"{minion}: {why}" for minion, why in sorted(state[which].items()))
+                         for which in ("late", "late_tables"))
     for name, found in state["keys"].items():
         still = set(state["still"].get(name, ()))
         proved, open_rows = {}, []
@@ -455,11 +461,11 @@ def result(state):
             unproved[name] = {"keys": open_rows, "why": why}
     schema = {}
     for name, about in state["schema"].items():
-        known = {minion: value for minion, value in about["prints"].items() if minion not in state["late"]}
+        known = {minion: value for minion, value in about["prints"].items() if minion not in state["late_tables"]}
         if about["looks"] >= state["looks"] and len(set(known.values())) > 1:
             schema[name] = {"missing": [minion for minion, value in known.items() if value is None], "prints": known}
         else:
-            unproved[name] = {"keys": [], "why": late or "it was created, altered or dropped meanwhile"}
+            unproved[name] = {"keys": [], "why": late_tables or "it was created, altered or dropped meanwhile"}
     for name in set(state["whole"]) - set(differing) - set(unproved):
         unproved[name] = {"keys": [], "why": "too many rows differed at every look to be looked at one by one"}
     return {

@@ -139,6 +139,39 @@ def test_without_an_ended_one_there_is_none():
     assert checkrecord.latest(finished=True) is None
 
 
+WHOLE = {"tables": None, "nodes": "replicas"}
+
+
+@pytest.mark.parametrize("settings, whole", [
+    (WHOLE, True),
+    ({"tables": None, "nodes": "all"}, True),
+    ({"tables": None, "nodes": "one"}, False),
+    ({"tables": ["shop.orders"], "nodes": "replicas"}, False),
+    ({"tables": ["shop.orders"], "nodes": "all"}, False),
+    ({"tables": ["shop.orders"], "nodes": "one"}, False),
+])
+def test_the_latest_that_looked_at_all_tables_on_more_than_one_node(settings, whole):
+    checkrecord.save(record(FIRST, settings=WHOLE))
+    checkrecord.save(record(SECOND, settings=settings))
+    assert checkrecord.latest(whole=True)["check"] == (SECOND if whole else FIRST)
+    assert checkrecord.latest(finished=True, whole=True)["check"] == (SECOND if whole else FIRST)
+    assert checkrecord.latest()["check"] == checkrecord.latest(whole=False)["check"] == SECOND
+
+
+def test_if_none_has_looked_at_all_there_is_none():
+    checkrecord.save(record(FIRST, settings={"tables": None, "nodes": "one"}))
+    checkrecord.save(record(SECOND, settings={"tables": ["shop.orders"], "nodes": "all"}))
+    assert checkrecord.latest(whole=True) is None and checkrecord.latest(finished=True, whole=True) is None
+
+
+def test_the_latest_whole_one_has_to_have_ended_too():
+    checkrecord.save(record(FIRST, settings=WHOLE))
+    checkrecord.save(record(SECOND, None, settings=WHOLE))
+    assert checkrecord.latest(finished=True, whole=True)["check"] == FIRST
+    assert checkrecord.latest(finished=False, whole=True)["check"] == SECOND
+    assert checkrecord.latest(whole=True)["check"] == SECOND
+
+
 def test_other_files_are_no_records(folder):
     checkrecord.save(record())
     for name in ("99990101T000000-zzzz.json", ".___atomic_write99", "notes.json"):

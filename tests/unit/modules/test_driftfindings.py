@@ -52,11 +52,47 @@ def test_whose_it_is(values, sites, nodes):
     assert counted(judge({"17": values})) == {"sites": sites, "nodes": nodes}
 
 
-def test_a_node_of_which_nothing_is_proved_is_not_blamed():
-    values = row(e2="b")
-    del values["e3"]
-    assert counted(judge({"17": values})) == {"sites": {"east": {"changed": 1}}, "nodes": {}}
-    assert counted(judge({"17": {"w2": "a", "w3": "b"}}))["sites"] == {}
+def without(values, *late):
+    return {minion: value for minion, value in values.items() if minion not in late}
+
+
+@pytest.mark.parametrize("values, nodes", [
+    (without(row(e2="b"), "e3"), {"e2": {"changed": 1}}),
+    (without(row(e3=None), "e2"), {"e3": {"missing": 1}}),
+    (without(row(None, None, e2="b"), "e3"), {"e2": {"extra": 1}}),
+    # One node of the reference is enough to tell what is right.
+    (without(row(e3="b"), "w2"), {"e3": {"changed": 1}}),
+    (without(row(e2="b"), "w3", "e3"), {"e2": {"changed": 1}}),
+])
+def test_a_node_of_which_nothing_is_proved_is_not_blamed_nor_is_its_site(values, nodes):
+    found = judge({"17": values})
+    assert counted(found) == {"sites": {}, "nodes": nodes} and found["unproved"] == {}
+
+
+def test_a_reference_at_odds_with_itself_says_nothing_of_a_site_of_which_nothing_is_proved():
+    found = judge({"17": {"w2": "a", "w3": "b"}})
+    assert found["sites"] == {} and found["unproved"] == {} and set(found["nodes"]) < {"w2", "w3"}
+
+
+def test_a_site_has_drifted_though_nothing_is_proved_of_a_node_of_the_reference_or_of_a_third_site():
+    found = judge({"17": without(row(e2="b", e3="b"), "w3")})
+    assert counted(found) == {"sites": {"east": {"changed": 1}}, "nodes": {}}
+    sites = {**SITES, "north": ["n1", "n2"]}
+    found = judge({"17": {**row(e2="b", e3="b"), "n1": "b"}}, sites=sites)
+    assert counted(found) == {"sites": {"east": {"changed": 1}}, "nodes": {"n1": {"changed": 1}}}
+
+
+def test_without_a_node_of_the_reference_nothing_is_proved():
+    late = without(row(e2="b"), "w2", "w3")
+    assert judge({"17": late, "18": late}) == {
+        "sites": {}, "nodes": {}, "unproved": {"shop.t": "replication has passed no node of west"}}
+    # The other rows of the table are judged all the same.
+    found = judge({"17": late, "18": row(e2="b", e3="b")})
+    assert counted(found) == {"sites": {"east": {"changed": 1}}, "nodes": {}}
+    assert found["sites"]["east"]["tables"]["shop.t"]["keys"]["changed"] == ["18"]
+    assert found["unproved"] == {"shop.t": "replication has passed no node of west"}
+    east = driftfindings.judge(compared({"17": late}), TABLES, SITES, "east")
+    assert counted(east)["nodes"] and east["unproved"] == {}, "it depends on who is taken to be right"
 
 
 def test_a_row_without_a_key_is_told_by_how_often_it_is_there():
@@ -123,21 +159,27 @@ def test_kinds_and_tables_are_counted_apart():
                          "keys": {**none, "extra": ["row aa"]}}}}},
         "nodes": {"e3": {"tables": {
             "shop.t": {"changed": 0, "missing": 1, "extra": 0, "complete": True, "keys": {**none, "missing": ["4"]}}}}},
+        "unproved": {},
     }
 
 
 def test_nothing_differs():
-    assert judge({}) == {"sites": {}, "nodes": {}}
+    assert judge({}) == {"sites": {}, "nodes": {}, "unproved": {}}
 
 
 def definition(**columns):
     return {"columns": columns, "key": "id"}
 
 
+def made(prints):
+    """A table of a comparison's ``schema``; nodes that are late are not among the prints."""
+    return {"missing": [minion for minion, value in prints.items() if value is None], "prints": prints}
+
+
 def test_where_tables_are_made_differently():
     one, other = definition(id="int", amount="decimal(10,2)"), definition(id="int", amount="decimal(12,2)")
-    found = {"shop.t": {"missing": []}, "shop.gone": {"missing": ["e2", "e3"]},
-             "shop.new": {"missing": ["w2", "w3", "e3"]}}
+    found = {"shop.t": made(row("one", "one", "other", "other")), "shop.gone": made(row("one", "one", None, None)),
+             "shop.new": made(row(None, None, "one", None))}
     definitions = {"w2": {"shop.t": one, "shop.gone": one}, "w3": {"shop.t": one, "shop.gone": one},
                    "e2": {"shop.t": other, "shop.new": one}, "e3": {"shop.t": other}}
     assert driftfindings.schema(compared(schema=found), definitions, SITES, "west") == {
@@ -157,14 +199,64 @@ def test_where_tables_are_made_differently():
 def test_each_difference_of_a_definition_is_told_and_one_node_is_no_site(other, difference):
     one = definition(id="int", n="int")
     definitions = {**{minion: {"shop.t": one} for minion in ("w2", "w3", "e2")}, "e3": {"shop.t": other}}
-    assert driftfindings.schema(compared(schema={"shop.t": {"missing": []}}), definitions, SITES, "west") == {
+    found = compared(schema={"shop.t": made(row(e3="b"))})
+    assert driftfindings.schema(found, definitions, SITES, "west") == {
         "shop.t": {"reason": "its definition differs", "differences": [difference], "sites": []}}
 
 
 def test_the_reference_alone_lacks_a_table():
     definitions = {minion: {"shop.t": definition(id="int")} for minion in ("e2", "e3")} | {"w2": {}, "w3": {}}
-    assert driftfindings.schema(compared(schema={"shop.t": {"missing": ["w2", "w3"]}}), definitions, SITES, "west") == {
+    found = compared(schema={"shop.t": made(row(None, None))})
+    assert driftfindings.schema(found, definitions, SITES, "west") == {
         "shop.t": {"reason": "missing on w2, w3", "differences": [], "sites": ["east"]}}
+
+
+@pytest.mark.parametrize("prints, sites, nodes", [
+    (row(e2="b", e3="b"), ["east"], "int on w2, w3; text on e2, e3"),
+    (row(e2="b", e3="c"), ["east"], "int on w2, w3; text on e2; blob on e3"),
+    (without(row(e2="b", e3="b"), "w2"), ["east"], "int on w3; text on e2, e3"),
+    # Nothing is proved of the other node of the site: its definition may be on its way, and is not told.
+    (without(row(e2="b", e3="b"), "e2"), [], "int on w2, w3; text on e3"),
+    # Nothing is proved of the reference: what differs is told, and nobody has drifted from it.
+    (without(row(e2="a", e3="b"), "w2", "w3"), [], "int on e2; text on e3"),
+])
+def test_tables_that_are_made_otherwise_are_a_sites_only_if_it_is_proved_of_all_its_nodes(prints, sites, nodes):
+    kinds = {"a": "int", "b": "text", "c": "blob"}
+    # Late ones answer as well when they are asked for their definitions.
+    definitions = {minion: {"shop.t": definition(n=kinds[prints.get(minion, "c")])} for minion in row()}
+    assert driftfindings.schema(compared(schema={"shop.t": made(prints)}), definitions, SITES, "west") == {
+        "shop.t": {"reason": "its definition differs", "differences": [f"n: {nodes}"], "sites": sites}}
+
+
+@pytest.mark.parametrize("prints, reason, sites", [
+    (without(row(e2=None), "e3"), "missing on e2", []),
+    (without(row(None, None), "e3"), "missing on w2, w3", []),
+    (without(row(None), "w3"), "missing on w2", ["east"]),
+    (without(row(e2=None), "w2", "w3"), "missing on e2", []),
+])
+def test_a_table_that_is_missing_is_told_only_of_nodes_that_are_not_late(prints, reason, sites):
+    definitions = {minion: {"shop.t": definition(id="int")} for minion, value in prints.items() if value}
+    assert driftfindings.schema(compared(schema={"shop.t": made(prints)}), definitions, SITES, "west") == {
+        "shop.t": {"reason": reason, "differences": [], "sites": sites}}
+
+
+def test_what_decides_is_the_fingerprint_and_not_what_was_answered_later():
+    """By then a table may be made alike; columns alone do not tell all of a definition either."""
+    definitions = {minion: {"shop.t": definition(id="int")} for minion in row()}
+    found = compared(schema={"shop.t": made(row(e2="b", e3="b"))})
+    assert driftfindings.schema(found, definitions, SITES, "west") == {
+        "shop.t": {"reason": "its definition differs", "differences": [], "sites": ["east"]}}
+
+
+def test_no_site_has_drifted_from_a_reference_of_which_nothing_is_proved():
+    """Not even one whose nodes all have it otherwise than most."""
+    sites = {**SITES, "north": ["n1"]}
+    prints = {"e2": "a", "e3": "a", "n1": "b"}
+    definitions = {minion: {"shop.t": definition(n=kind)} for minion, kind in prints.items()}
+    assert driftfindings.schema(compared(schema={"shop.t": made(prints)}), definitions, sites, "west") == {
+        "shop.t": {"reason": "its definition differs", "differences": ["n: a on e2, e3; b on n1"], "sites": []}}
+    found = driftfindings.schema(compared(schema={"shop.t": made(prints)}), definitions, sites, "east")
+    assert found["shop.t"]["sites"] == ["north"]
 
 
 def check(**more):

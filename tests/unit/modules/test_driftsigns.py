@@ -167,7 +167,7 @@ def test_without_an_earlier_look_at_it_nothing_is_stalled():
 
 
 @pytest.mark.parametrize("recording, service, data, words", [
-    ("230-error-services-full-json", "east", True, "Duplicate entry '500' for key 'PRIMARY'"),
+    ("230-error-services-full-json", "east", True, "Duplicate entry '?' for key 'PRIMARY'"),
     ("248-error2-status-json", "east", True, "did not process any row"),
     ("251-error3-status-json", "east", True, "Statement failed on slave but succeeded on master"),
     ("178-status-json-slave-after-master-reset", "east", False, "does not contain requested transaction"),
@@ -198,6 +198,8 @@ def test_every_recording_of_services_has_a_sign():
     "handler error HA_ERR_END_OF_FILE",
     "Error 'Table 'shop.t' doesn't exist' on query. Default database: 'shop'. Query: 'insert into t values (1)'",
     "Error 'Unknown column 'x' in 'field list'' on query.",
+    "Error 'Duplicate entry '5' for key 'PRIMARY'' on query. Default database: 'shop'.",
+    "Error 'Can't find record in 't'' on query.",
     "Table 'shop.t' already exists",
     "Cannot add or update a child row: a foreign key constraint fails (`shop`.`t`, CONSTRAINT …)",
     "Cannot delete or update a parent row: a foreign key constraint fails",
@@ -212,6 +214,10 @@ def test_every_recording_of_services_has_a_sign():
     "Duplicate entry 'Access denied' for key 'PRIMARY'",  # a value out of a row does not speak for the server
     "Duplicate entry 'No space left on device' for key 'name'",
     "Duplicate entry 'O'Brien' for key 'PRIMARY'",
+    "Duplicate entry 'O'Brien: access denied' for key 'PRIMARY'",
+    "Duplicate entry 'access den",  # what was cut
+    "Incorrect integer value: 'Deadlock found' for column 'n' at row 1, Error_code: 1062",
+    "Unknown column 'access denied' in 'field list'",  # nor does a name
 ])
 def test_errors_that_say_that_the_data_are_not_what_the_log_expects(message):
     assert sign(failed("Stage task failed: stage=q-to-dbms seqno=5 fragno=0", message))["data"] is True
@@ -236,6 +242,12 @@ def test_errors_that_say_that_the_data_are_not_what_the_log_expects(message):
     "Unexpected failure while extracting event bin-log.000167 (570)",
     "Event extraction failed: seqno=1062 fragno=0", "port 1032", "error at position 10621",
     "Got a packet bigger than 'max_allowed_packet' bytes",
+    # A value out of a row does not speak for the server.
+    "Incorrect datetime value: 'duplicate entry' for column 'd' at row 1",
+    "Error 'Incorrect datetime value: 'duplicate entry' for column 'd' at row 1' on query. Default database: 'shop'.",
+    "Incorrect string value: 'it's errno 1062' for column 'name'",
+    "Truncated incorrect DOUBLE value: 'table x doesn't exist'",
+    "Incorrect integer value: 'row not fou",  # what was cut
     None,
 ])
 def test_errors_that_say_nothing_about_the_data(message):
@@ -269,6 +281,31 @@ def test_what_a_statement_writes_is_not_told(rest, kept):
     what = sign(failed("Event application failed", f"Statement failed on slave but succeeded on master{rest}"))["what"]
     assert kept in what
     assert not re.search("hunter2|68756e74657232|4711", what)
+
+
+@pytest.mark.parametrize("message, told", [
+    ("Duplicate entry 'hunter2' for key 'PRIMARY'", "Duplicate entry '?' for key 'PRIMARY'"),
+    ("duplicate entry 'it's hunter2' for key 'name'", "duplicate entry '?' for key 'name'"),
+    ("Incorrect integer value: 'hunter2' for column 'n' at row 1",
+     "Incorrect integer value: '?' for column 'n' at row 1"),
+    ("Incorrect value 'hunter2' for column `s`.`t`.`n`", "Incorrect value '?' for column `s`.`t`.`n`"),
+    ("Error 'Duplicate entry 'hunter2' for key 'name'' on query.",
+     "Error 'Duplicate entry '?' for key 'name'' on query."),
+    ("Truncated incorrect DOUBLE value: 'hunter2'", "Truncated incorrect DOUBLE value: '?'"),
+    ("Duplicate entry 'hunter2", "Duplicate entry '?'"),
+    ("Duplicate entry '1' for key 'a', Duplicate entry '2' for key 'b'",
+     "Duplicate entry '?' for key 'a', Duplicate entry '?' for key 'b'"),
+    # Names of tables and columns are no values.
+    ("Error 'Table 'shop.t' doesn't exist' on query.", "Error 'Table 'shop.t' doesn't exist' on query."),
+])
+def test_a_value_that_the_server_names_is_not_told(message, told):
+    assert sign(failed("Event application failed", message))["what"].endswith(f"Event application failed; {told}")
+    assert sign(failed(message, message))["what"].endswith(f": {told}"), "though it is said twice"
+
+
+def test_a_value_that_was_cut_does_not_hide_what_the_next_message_says():
+    assert sign(failed("message=Duplicate entry 'hunter", "Lock wait timeout exceeded"))["data"] is False
+    assert sign(failed("message=Incorrect integer value: 'hunter", "Duplicate entry '5' for key 'a'"))["data"] is True
 
 
 def test_a_long_error_is_cut_and_in_one_line():

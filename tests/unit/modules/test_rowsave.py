@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock, create_autospec
 
 import pytest
@@ -50,13 +51,24 @@ class Host:
         self.state, self.seen, self.bin = tmp_path / "state", tmp_path / "seen", tmp_path / "bin"
         self.seen.mkdir()
         self.bin.mkdir()
-        self.monkeypatch = monkeypatch
+        self.measured = []
         self.tool()
+        self.disk(free=50, blocks=100, size=2**30)
+        monkeypatch.setattr(rowsave.os, "statvfs", self.statvfs)
 
     def tool(self, more="", name="mariadb-dump"):
         path = self.bin / name
         path.write_text(TOOL.format(seen=self.seen, more=more))
         path.chmod(0o755)
+
+    def disk(self, free, blocks, size):
+        """As many blocks are free, for root 5 % more than for others. What reads them in one go reads more of them."""
+        self.file_system = SimpleNamespace(
+            f_bavail=free, f_bfree=free + blocks // 20, f_blocks=blocks, f_frsize=size, f_bsize=4 * size)
+
+    def statvfs(self, path):
+        self.measured.append(str(path))
+        return self.file_system
 
     def read(self, what):
         files = sorted(self.seen.glob(f"{what}.*"), key=lambda path: path.stat().st_mtime_ns)
@@ -171,10 +183,11 @@ def test_no_key_on_a_command_line_and_the_tool_locks_nothing(host, functions):
     # First of all its arguments, or the tool does not know it.
     assert argv[0].startswith("--defaults-extra-file=") and argv[-4:-1] == ["--", "shop", "people"]
     assert {"--single-transaction", "--skip-lock-tables", "--no-create-info", "--replace", "--skip-triggers",
-            "--hex-blob", "--skip-extended-insert", "--complete-insert"} <= set(argv)
+            "--hex-blob", "--skip-extended-insert", "--complete-insert", "--default-character-set=utf8mb4"} <= set(argv)
     assert not {"--add-drop-table", "--lock-tables", "--master-data", "--flush-logs"} & set(argv)
     argv = functions["cmd.run_all"].call_args.args[0]
-    assert argv[:2] == ["timeout", "--kill-after=5"], "and it ends by itself"
+    assert argv[0] == "prlimit" and re.fullmatch(r"--fsize=\d+", argv[1])
+    assert argv[2:4] == ["timeout", "--kill-after=5"], "and it ends by itself"
 
 
 def test_the_option_file_includes_the_pillars_one_and_sets_nothing_else(host):
@@ -302,12 +315,75 @@ def test_not_through_a_link_either(host, monkeypatch, tmp_path):
 @pytest.mark.parametrize("more, words", [
     ("echo 'Got error: 1045: Access denied' >&2; echo half > \"$file\"; exit 2", "Got error: 1045: Access denied"),
     ("echo 'only on stdout'; exit 1", "only on stdout"),
-    ("exit 3", r"\(no output\)"),
-    ("kill -9 $$", r"\(no output\)"),
+    ("exit 3", "exit code 3"),
+    ("echo ' '; echo >&2; exit 4", "exit code 4"),
+    ("kill -9 $$", "exit code (-9|137)"),
 ])
 def test_a_tool_that_fails_leaves_nothing_behind(host, more, words):
     host.tool(more=more)
     with pytest.raises(CommandExecutionError, match=f"^shop.orders could not be saved: {words}$"):
+        rowsave.save(NAME, orders("17"))
+    assert host.saved() == []
+
+
+# --- a host that is at work now keeps room
+
+
+@pytest.mark.parametrize("free, blocks, size, room", [
+    (60, 100, 4096, 25 * 4096),
+    (100, 100, 1024, 45 * 1024),
+    # A tenth of it is not a whole number of blocks.
+    (11, 105, 100_000, 25_000),
+])
+def test_so_much_may_one_table_take(host, functions, free, blocks, size, room):
+    """Half of what is free above a tenth: it is there twice for a while."""
+    host.disk(free, blocks, size)
+    host.tool(more=f"cat /proc/self/limits > {host.seen}/limits.$$")
+    rowsave.save(NAME, orders("17"))
+    assert functions["cmd.run_all"].call_args.args[0][1] == f"--fsize={room}"
+    (limits,) = host.read("limits")
+    (line,) = [line for line in limits.split("\n") if line.startswith("Max file size")]
+    assert line.split()[3:5] == [str(room)] * 2, "what the tool starts has no more either"
+
+
+def test_the_file_system_is_that_of_the_file_and_looked_at_for_each_table(host):
+    rowsave.save(NAME, {**orders("17"), "shop.people": {"keys": ["X'41'"]}})
+    assert len(host.measured) == 2
+    assert all(Path(path).is_relative_to(host.state / "saved") for path in host.measured)
+
+
+@pytest.mark.parametrize("free", [0, 5, 10])
+def test_with_less_than_a_tenth_free_nothing_is_saved(host, free):
+    host.disk(free, 100, 2**30)
+    with pytest.raises(CommandExecutionError, match=r"no room for rows in .*: less than 10% of it are free"):
+        rowsave.save(NAME, orders("17"))
+    assert host.read("argv") == [] and host.saved() == []
+    host.disk(11, 100, 2**30)
+    assert rowsave.save(NAME, orders("17"))["rows"] == 1
+
+
+def test_the_disk_that_fills_up_between_two_tables_takes_the_first_ones_rows_away(host, functions):
+    run = functions["cmd.run_all"].side_effect
+
+    def fills(argv, **kwargs):
+        host.disk(9, 100, 2**30)
+        return run(argv, **kwargs)
+
+    functions["cmd.run_all"].side_effect = fills
+    with pytest.raises(CommandExecutionError, match="no room for rows"):
+        rowsave.save(NAME, {**orders("17"), "shop.people": {"keys": ["X'41'"]}})
+    assert len(host.read("argv")) == 1 and host.saved() == []
+
+
+@pytest.mark.parametrize("size, fits", [(9000, True), (11000, False)])
+def test_a_table_that_takes_more_ends_the_tool_and_leaves_nothing(host, size, fits):
+    host.disk(30, 100, 1000)
+    host.tool(more=f'head -c {size} /dev/zero | tr "\\0" x > "$file" || exit; exit 0')
+    if fits:
+        rowsave.save(NAME, orders("17"))
+        assert host.saved()[0].stat().st_size > size
+        return
+    with pytest.raises(CommandExecutionError, match="^shop.orders could not be saved: .+"):
         rowsave.save(NAME, orders("17"))
     assert host.saved() == []
 

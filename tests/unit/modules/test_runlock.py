@@ -95,6 +95,7 @@ def released():
     yield
     while runlock._held:
         os.close(runlock._held.popitem()[1])
+    runlock.look_ends()
 
 
 def folder(tmp_path, site):
@@ -472,3 +473,35 @@ def test_one_look_at_a_time_however_long_it_takes():
     assert runlock.look_ends() is True and runlock.look_ends() is False
     assert runlock.claimed("east", "look") is False and runlock.look_begins("east") is True
     runlock.look_ends()
+
+
+def test_a_child_that_has_the_file_open_does_not_go_on_looking(tmp_path, master):
+    """As one that Salt forks meanwhile: it has all descriptors of this process, for as long as it lives."""
+    assert runlock.look_begins("east") and runlock.look_begins("west")
+    handles = tuple(runlock._looking)
+    child = subprocess.Popen(["sleep", "60"], pass_fds=handles)
+    try:
+        assert master.call("look_begins", "east") is False
+        assert runlock.look_ends() is True
+        open_there = {os.readlink(f"/proc/{child.pid}/fd/{handle}") for handle in handles}
+        assert open_there == {str(folder(tmp_path, site) / "looking") for site in ("east", "west")}
+        assert runlock.claimed("east", "look") is False and runlock.claimed("west", "look") is False
+        assert master.call("look_begins", "east") is True and runlock.look_begins("west") is True
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_nobody_elses_look_is_ended(master):
+    assert master.call("look_begins", "east") is True
+    assert runlock.look_begins("east") is False and runlock.look_ends() is False
+    assert runlock.claimed("east", "look") is True
+    assert master.call("look_ends") is True and runlock.claimed("east", "look") is False
+
+
+def test_who_has_died_does_not_go_on_looking(master):
+    master.call("look_begins", "east")
+    assert runlock.claimed("east", "look") is True
+    master.die()
+    assert runlock.claimed("east", "look") is False and runlock.look_begins("east") is True

@@ -29,17 +29,24 @@ class Server:
         sql = sql.removeprefix(tabledata.PREPARED)
         if "information_schema.tables" in sql:
             self.listing = sql
-            return [{"s": schema, "t": name, "n": "40", "e": self.engine.lower()} for schema, name, _, _ in self.tables]
+            return [{"s": schema, "t": name, "n": "40", "e": self.engine.lower()}
+                    for schema, name, _, _ in self.meant(sql)]
         if "information_schema.columns" in sql:
             return [
                 {"s": schema, "t": name, "c": column, "d": kind, "ct": kind, "n": "YES", "cn": ""}
-                for schema, name, columns, _ in self.tables for column, kind in columns.items()
+                for schema, name, columns, _ in self.meant(sql) for column, kind in columns.items()
             ]
         if "information_schema.statistics" in sql:
             return [{"s": schema, "t": name, "c": column, "p": self.part}
-                    for schema, name, _, key in self.tables for column in key]
+                    for schema, name, _, key in self.meant(sql) for column in key]
         self.asked.append(sql)
         return self.rows
+
+    def meant(self, sql):
+        """The tables that a question about the schema is about: all, or those of a list of names."""
+        _, listed, names = sql.partition("CONCAT(s.table_schema, '.', s.table_name) IN (")
+        names = [bytes.fromhex(found).decode() for found in re.findall(r"X'([0-9a-f]*)'", names)]
+        return [table for table in self.tables if not listed or f"{table[0]}.{table[1]}" in names]
 
 
 @pytest.fixture
@@ -94,6 +101,17 @@ def test_describes_the_key_and_what_can_be_done_with_it():
     assert found["shop.log"]["key"] == [] and found["shop.log"]["ranges"] is False
     # The index sorts an enum by number, SQL by its text.
     assert found["shop.kinds"]["key"][0] == ["kind", "other"] and found["shop.kinds"]["ranges"] is False
+
+
+def test_describes_only_the_tables_that_it_is_asked_for(server):
+    everything = tabledata.tables()
+    assert set(everything) == {"shop.orders", "shop.log", "shop.parts", "shop.kinds"}
+    assert tabledata.tables(names=None) == everything
+    assert tabledata.tables(names=["shop.parts", "shop.gone", "shop.log"]) == {
+        name: everything[name] for name in ("shop.log", "shop.parts")}
+    assert len([sql for sql in server.said[-3:] if "shop.gone".encode().hex() in sql]) == 3, "none is read in vain"
+    server.said.clear()
+    assert tabledata.tables(names=[]) == {} and server.said == [], "of no table nobody needs to be asked"
 
 
 def test_a_key_on_the_beginning_of_a_column_has_no_ranges(server):
@@ -210,8 +228,11 @@ def test_a_condition_names_keys_and_parts():
     assert tabledata.condition("shop.orders", keys=["1", "2"], parts=[part(after="5", upto="9")]) == (
         "(`id` > 5 AND `id` <= 9) OR `id` IN (1, 2)")
     assert tabledata.condition("shop.orders") == "FALSE", "nothing asked for is nothing, not everything"
-    with pytest.raises(CommandExecutionError, match="no primary key"):
+    with pytest.raises(CommandExecutionError, match="^shop.log has no primary key$"):
         tabledata.condition("shop.log", parts=[part("shop.log")])
+    for which in ({"keys": ["1"]}, {"parts": [part("shop.gone")]}, {}):
+        with pytest.raises(CommandExecutionError, match="^shop.gone is not here$"):
+            tabledata.condition("shop.gone", **which)
 
 
 def test_tables_are_cut_along_their_keys(server):
@@ -305,8 +326,12 @@ def test_nothing_from_outside_gets_into_the_statement(server):
     with pytest.raises(ValueError):
         tabledata.rows([part(buckets=8, only=["1) OR (1=1"])])
     name = "shop.orders'; DROP TABLE x; -- "
-    with pytest.raises(CommandExecutionError, match="no table shop.orders'; DROP"):
-        tabledata.checksums([part(name)])
+    assert tabledata.checksums([part(name)]) == [None] and tabledata.by_key({name: ["1"]}) == {name: None}
+    assert tabledata.tables([name]) == {}
+    with pytest.raises(CommandExecutionError, match="shop.orders'; DROP TABLE x; --  is not here"):
+        tabledata.condition(name)
+    with pytest.raises(SaltInvocationError, match="is not a text"):
+        tabledata.tables([7])
     assert server.asked == [] and not any("DROP" in sql for sql in server.said)
     assert any(name.encode().hex() in sql for sql in server.said), "it is asked for, as hex digits"
 
@@ -326,3 +351,50 @@ def test_a_column_that_is_named_like_an_alias_does_not_divide_the_rows(server, k
     tabledata.rows([part("s.t", buckets=8, only=["1"])])
     grouped = [sql.partition(" GROUP BY ")[2] for sql in server.asked]
     assert grouped == (["1", ""] if key else ["1", "1"])
+
+
+# --- tables that are not there
+
+
+def test_a_table_that_is_not_there_is_one_part_that_has_no_end(server):
+    server.rows = []
+    gone = {"table": "shop.gone", "after": "17"}
+    wanted = [{"table": "shop.log", "after": None}, gone, {"table": "shop.orders", "after": "5"}]
+    assert tabledata.bounds(wanted, rows=10, most=20) == [
+        part("shop.log"), part("shop.gone", after="17"), part("shop.orders", after="5")]
+    assert len(server.asked) == 1 and "`orders`" in server.asked[0]
+    assert tabledata.bounds(wanted, rows=10, most=1) == [part("shop.log")]
+    assert tabledata.bounds([gone], rows=10, most=1) == [part("shop.gone", after="17")]
+
+
+def test_of_a_table_that_is_not_there_is_none_in_its_place(server, clock):
+    gone, orders = part("shop.gone", upto="17"), part()
+    server.rows = [{"n": "2", "c": "9", "b": "3", "k": "1", "h": "aa"}]
+    assert tabledata.checksums([orders, gone, orders]) == [[2, "9", 2.0], None, [2, "9", 2.0]]
+    assert len(server.asked) == 2 and clock.sleep.call_count == 2, "for nothing done there is no pause"
+    several = [{**each, "buckets": 8, "only": ["3"]} for each in (gone, orders, gone)]
+    assert tabledata.buckets(several) == [None, {"3": [2, "9"]}, None]
+    assert tabledata.rows(several) == [None, {"1": "aa"}, None]
+    assert tabledata.by_key({"shop.gone": ["17"], "shop.orders": ["1"], "shop.lost": []}) == {
+        "shop.gone": None, "shop.orders": {"1": "aa"}, "shop.lost": None}
+    assert len(server.asked) == 5 and not any("gone" in sql for sql in server.asked)
+
+
+def test_a_table_that_has_none_of_the_rows_is_no_table_that_is_not_there(server):
+    server.rows = []
+    assert tabledata.buckets([part(buckets=8)]) == [{}] == tabledata.rows([part(buckets=8, only=["3"])])
+    assert tabledata.by_key({"shop.orders": ["1"], "shop.parts": []}) == {"shop.orders": {}, "shop.parts": {}}
+
+
+@pytest.mark.parametrize("ask", [
+    lambda: tabledata.bounds([{"table": "shop.gone", "after": None}], rows=10, most=20),
+    lambda: tabledata.checksums([part("shop.gone")]),
+    lambda: tabledata.buckets([part("shop.gone", buckets=8)]),
+    lambda: tabledata.rows([part("shop.gone", buckets=8, only=["1"])]),
+    lambda: tabledata.by_key({"shop.gone": ["1"]}),
+    lambda: tabledata.tables(["shop.gone"]),
+])
+def test_a_server_that_does_not_answer_is_not_one_without_the_table(ask):
+    tabledata.__salt__["mysqld.query"].side_effect = CommandExecutionError("MySQL does not answer")
+    with pytest.raises(CommandExecutionError, match="MySQL does not answer"):
+        ask()

@@ -249,8 +249,147 @@ def test_a_silent_node_is_late_and_the_others_are_judged(gather):
 
 
 def test_who_is_behind(gather):
-    slow = told(east=("ONLINE", 9, 61.0), west=("ONLINE", 0, 0.1))
+    slow = told(east=("ONLINE", 8, 61.0), west=("ONLINE", 0, 0.1))
     error = told(east=("OFFLINE:ERROR", -1, 400.0), west=("ONLINE", 0, None))
     gather({"a": HERE, "b": slow, "c": error}, faults={"d": "silent"})
-    # A service in error will not catch up by being waited for.
-    assert verify.behind(["a", "b", "c", "d"], 60) == {"b": "service east is 61 s behind", "d": "silent"}
+    # A service in error, and a node that does not answer, will not catch up by being waited for.
+    assert verify.behind(["a", "b", "c", "d"], 60) == {"b": "service east is 61 s behind"}
+    assert verify.behind(["a", "b", "c", "d"], 61) == {}, "so far behind it may be"
+
+
+def test_who_has_all_that_there_is_is_not_behind_however_old_that_is(gather):
+    old = told(east=("ONLINE", 9, 4000.0), west=("ONLINE", 0, 0.1))
+    newest = told(east=("ONLINE", 9, 4000.0), west=("ONLINE", 7, 4000.0))
+    gather({"a": HERE, "b": old, "c": newest})
+    # Judged by service: in west they have not all of it, but are quick.
+    assert verify.behind(["a", "b", "c"], 60) == {}
+    gather({"a": old})
+    assert verify.behind(["a"], 60) == {}, "there is nobody to be behind of"
+
+
+def test_who_has_applied_nothing_yet_is_behind(gather):
+    empty = told(east=("ONLINE", None, 61.0), west=("ONLINE", 0, 0.1))
+    unknown = told(east=("ONLINE", 3, None), west=("ONLINE", 0, 0.1))
+    gather({"a": HERE, "b": empty, "c": unknown})
+    assert verify.behind(["a", "b", "c"], 60) == {"b": "service east is 61 s behind"}
+    gather({"a": told(east=("ONLINE", 0, 0.1)), "b": told(east=("ONLINE", None, 61.0))})
+    assert verify.behind(["a", "b"], 60) == {"b": "service east is 61 s behind"}, "the first number is 0"
+
+
+def test_one_service_of_many_is_named(gather):
+    slow = told(east=("ONLINE", 9, 90.0), west=("ONLINE", -1, 75.4))
+    gather({"a": HERE, "b": slow})
+    assert verify.behind(["a", "b"], 60) == {"b": "service west is 75 s behind"}
+
+
+# --- that it passes from the primaries on: a heartbeat comes after all that a client has written
+
+
+SOURCES = {"m-east1": "alpha", "w1": "west"}
+ALL = ("m-east1", "m-east2", "w1")
+
+
+@pytest.fixture
+def replicators(nodes, monkeypatch):
+    """``trepctl.positions`` of these nodes; ``nodes.later`` is what happens before they are asked for the n-th time."""
+    nodes.later, nodes.looks, nodes.silent = {}, 0, {}
+
+    def positions(minions, function, kwarg=None, timeout=60):
+        assert function == "trepctl.positions" and kwarg is None
+        nodes.looks += 1
+        nodes.positions.update(nodes.later.get(nodes.looks, {}))
+        nodes.asked.append((function, tuple(minions)))
+        return {"answers": {
+            minion: told(**{service: (state, nodes.positions[minion, service], 0.1)
+                            for which in nodes.states[minion].values() for service, state in which.items()})
+            for minion in minions if minion not in nodes.silent}, "faults": dict(nodes.silent)}
+
+    monkeypatch.setitem(verify.__salt__, "fleet.gather", create_autospec(fleet.gather, side_effect=positions))
+    return nodes
+
+
+def beats(nodes):
+    return [minions for function, minions in nodes.asked if function == "trepctl.heartbeat"]
+
+
+def test_without_sources_no_heartbeat_is_sent(replicators):
+    assert verify.passed(ALL) == {} and verify.passed(ALL, sources={}) == {}
+    assert [function for function, _ in replicators.asked] == ["trepctl.positions"] * 2
+
+
+def test_a_heartbeat_is_sent_at_each_primary_and_has_to_arrive(replicators, clock):
+    # It is in the primaries' logs at once, and elsewhere later.
+    replicators.stuck = {key for key in replicators.positions if key not in SOURCES.items()}
+    replicators.later = {2: {("m-east2", "alpha"): 11, ("w1", "alpha"): 11, ("m-east1", "west"): 11},
+                         4: {("m-east2", "west"): 11}}
+    assert verify.passed(ALL, timeout=60, sources=SOURCES) == {}
+    assert beats(replicators) == [("m-east1",), ("w1",)] and replicators.looks == 4 and 0 < clock[0] < 60
+    last = max(number for number, (function, _) in enumerate(replicators.asked) if function == "trepctl.heartbeat")
+    assert "trepctl.positions" not in [function for function, _ in replicators.asked[:last]]
+
+
+def test_the_first_heartbeat_of_a_log(replicators):
+    replicators.positions.update({key: -1 for key in replicators.positions if key[1] == "alpha"})
+    replicators.stuck = {("m-east2", "alpha"), ("w1", "alpha")}
+    replicators.later = {3: {("m-east2", "alpha"): 0, ("w1", "alpha"): 0}}
+    assert verify.passed(ALL, sources={"m-east1": "alpha"}) == {} and replicators.looks == 3
+
+
+@pytest.mark.parametrize("minion, service", [
+    ("m-east2", "alpha"), ("w1", "alpha"), ("m-east1", "west"), ("m-east2", "west")])
+def test_where_it_does_not_arrive(replicators, clock, minion, service):
+    replicators.stuck = {(minion, service)}
+    assert verify.passed(ALL, timeout=60, sources=SOURCES) == {
+        minion: f"its service {service} is ONLINE at 10, others have applied 11"}
+    assert 60 < clock[0] < 70
+
+
+def test_a_heartbeat_that_takes_its_time_to_be_logged_is_the_goal_all_the_same(replicators):
+    replicators.stuck = {key for key in replicators.positions if key[1] == "west"}
+    # What was written before it comes with it.
+    replicators.later = {3: {("w1", "west"): 14}}
+    assert verify.passed(ALL, timeout=60, sources={"w1": "west"}) == {
+        minion: "its service west is ONLINE at 10, others have applied 14" for minion in ("m-east1", "m-east2")}
+    replicators.positions["w1", "west"], replicators.looks = 10, 0
+    replicators.later[5] = {("m-east1", "west"): 14, ("m-east2", "west"): 15}
+    assert verify.passed(ALL, timeout=60, sources={"w1": "west"}) == {} and replicators.looks == 5
+
+
+def test_a_primary_whose_position_does_not_move(replicators, clock):
+    replicators.stuck = {key for key in replicators.positions if key[1] == "alpha"}
+    assert verify.passed(ALL, timeout=60, sources=SOURCES) == {
+        "m-east1": "a heartbeat of service alpha was sent there, and its position stays at 10"}
+    assert 60 < clock[0] < 70, "it is waited for"
+
+
+@pytest.mark.parametrize("question", ["trepctl.position", "trepctl.heartbeat"])
+def test_a_primary_where_no_heartbeat_can_be_sent(replicators, clock, question):
+    ask = verify.__salt__["fleet.ask"]
+
+    def fails(minions, function, kwarg=None, timeout=60):
+        if function == question and minions == ["m-east1"]:
+            raise CommandExecutionError("m-east1: Connection refused")
+        return ask(minions, function, kwarg, timeout)
+
+    verify.__salt__["fleet.ask"] = fails
+    assert verify.passed(ALL, sources=SOURCES) == {"m-east1": "m-east1: Connection refused"}
+    assert clock[0] == 0, "nothing is waited for that cannot come"
+    assert beats(replicators) == [("w1",)]
+    # All others are judged, by what the other primary has sent.
+    replicators.stuck = {("m-east2", "west")}
+    assert verify.passed(ALL, sources=SOURCES) == {
+        "m-east1": "m-east1: Connection refused",
+        "m-east2": "its service west is ONLINE at 11, others have applied 12"}
+
+
+def test_a_primary_that_falls_silent_after_its_heartbeat_is_late(replicators, clock):
+    replicators.silent = {"w1": "does not answer trepctl.positions"}
+    assert set(verify.passed(ALL, sources=SOURCES)) == {"w1"} and clock[0] == 0
+
+
+def test_a_primary_whose_service_is_offline_is_not_waited_for(replicators, clock):
+    replicators.states["w1"]["cluster"]["west"] = "OFFLINE:ERROR"
+    replicators.stuck = {key for key in replicators.positions if key[1] == "west"}
+    assert verify.passed(ALL, sources=SOURCES) == {
+        "w1": "its service west is OFFLINE:ERROR at 10, others have applied 10"}
+    assert clock[0] == 0
