@@ -45,6 +45,7 @@ FORGED = [
     {"east": 1}, True,
 ]
 ERROR = {"sign": "error", "what": "service west is OFFLINE:ERROR: Duplicate entry", "data": True}
+STOPPED = {"east1": {"west": ERROR}, "east2": {"west": ERROR}}
 LATE = {"sign": "late", "what": "service west is 900 s behind", "data": False}
 DIFFERING = {"shop.orders": {"17": {"east2": "a", "west2": "b"}}}
 HERE_ALONE = {"shop.orders": {"17": {"east2": "a", "west2": None}}}
@@ -63,13 +64,14 @@ class Nodes:
     def __init__(self):
         self.found, self.again, self.steps, self.breaks, self.phase = result(), result(), 3, None, "reading"
 
-    def begin(self, minions, looks=3, share=100, locking=False, only=None):
-        assert not locking, "a check keeps nobody out"
+    def begin(self, minions, looks=3, share=100, everything=False, only=None, sources=None):
+        assert not everything, "a check keeps nobody out"
         return {"minions": list(minions), "phase": self.phase, "rows": 0, "estimate": self.steps, "parts": 0,
-                "suspects": [], "keys": {}, "look": 0, "tables": {"shop.orders": {"key": [["id", "number"]]}},
+                "suspects": [], "keys": {}, "schema": {}, "look": 0,
+                "tables": {"shop.orders": {"key": [["id", "number"]]}},
                 "kind": "found"}
 
-    def recheck(self, minions, keys, looks=3, share=100):
+    def recheck(self, minions, keys, looks=3, share=100, sources=None):
         return {**self.begin(minions), "phase": "rows", "keys": keys, "kind": "again"}
 
     def step(self, state):
@@ -111,11 +113,12 @@ def functions(nodes):
     """The execution modules on the master: those that ask nobody are the real ones."""
     return {
         **real(topology, "validate"), **real(runlock, "running claim claimed look_begins look_ends unclaim"),
-        **real(runrecord, "now report reported"), **real(checkrecord, "acquire release new_id save load latest"),
+        **real(runrecord, "now report reported latest"), **real(checkrecord, "acquire release new_id save load latest"),
         **real(driftfindings, "judge schema verdict text drifted"), **real(driftlook, "conclude"),
         "plans.open": create_autospec(plans.open_, return_value=None),
         "driftlook.nodes": create_autospec(
-            driftlook.nodes, return_value=({"east": ["east2"], "west": ["west2"]}, {"west1": "it is shunned"})),
+            driftlook.nodes, return_value=({"east": ["east2"], "west": ["west2"]}, {"west1": "it is shunned"},
+                                           {"east2": "east"})),
         "driftlook.signs": create_autospec(driftlook.signs, return_value={}),
         **{f"tablecompare.{name}": create_autospec(getattr(tablecompare, name), side_effect=getattr(nodes, name))
            for name in ("begin", "recheck", "step", "result")},
@@ -385,7 +388,7 @@ class TestLook:
         assert note["proved"] is False and "900 s behind" in note["why"]
 
     def test_one_drifted_node_of_two_is_no_drift_of_the_site(self, functions, nodes, nothing_is_done):
-        functions["driftlook.nodes"].return_value = {"east": ["east1", "east2"], "west": ["west2"]}, {}
+        functions["driftlook.nodes"].return_value = {"east": ["east1", "east2"], "west": ["west2"]}, {}, {}
         nodes.found = result({"shop.orders": {"17": {"east1": "b", "east2": "a", "west2": "b"}}})
         note = looked()
         assert note["proved"] is False and "east2 alone has drifted from its own site" in note["why"]
@@ -395,7 +398,7 @@ class TestLook:
         assert looked()["proved"] is False
 
     def test_drift_of_the_definitive_site_is_not_acted_on(self, nodes, functions, nothing_is_done):
-        functions["driftlook.nodes"].return_value = {"east": ["east2"], "west": ["west1", "west2"]}, {}
+        functions["driftlook.nodes"].return_value = {"east": ["east2"], "west": ["west1", "west2"]}, {}, {}
         nodes.found = result({"shop.orders": {"17": {"east2": "a", "west1": "a", "west2": "b"}}})
         assert looked()["proved"] is False
 
@@ -423,9 +426,9 @@ class TestLook:
         looked()
         assert set(runners["reprovision.plan"].call_args.kwargs) == {"failed", "definitive", "why"}
 
-    def test_a_replicator_stopped_by_its_data_is_enough_for_a_plan(self, functions, pillar, runners):
+    def test_replicators_stopped_by_their_data_are_enough_for_a_plan(self, functions, pillar, runners):
         pillar["tungsten"]["sites"]["east"]["on_drift"] = "plan"
-        functions["driftlook.signs"].return_value = {"east1": {"west": ERROR}}
+        functions["driftlook.signs"].return_value = STOPPED
         functions["driftlook.nodes"].side_effect = CommandExecutionError("No node of site east can be looked at")
         note = looked()
         assert note["proved"] and note["plan"] == PLAN and "Duplicate entry" in note["why"]
@@ -455,14 +458,46 @@ class TestLook:
 
     def test_data_that_could_not_be_compared_are_not_thrown_away_unsaved(self, runners, functions, nodes):
         """Another check may be running: what of this site's rows would be lost, nobody knows then."""
-        functions["driftlook.signs"].return_value = {"east1": {"west": ERROR}}
+        functions["driftlook.signs"].return_value = STOPPED
         functions["checkrecord.acquire"].side_effect = CommandExecutionError("A drift check is running already")
         note = looked()
         runners["reprovision.approve"].assert_not_called()
-        assert note["plan"] == PLAN and "could not be compared, so nothing of it could be saved" in note["why"]
+        assert note["plan"] == PLAN and "what would be lost is not known: its data could not be compared" in note["why"]
+
+    @pytest.mark.parametrize("skipped, left_out, words", [
+        ({"shop.audit": "its engine would keep writers out"}, {}, "shop.audit was not looked at: its engine"),
+        ({}, {"east1": "its datasource is SHUNNED"}, "east1 was not looked at: its datasource is SHUNNED"),
+    ])
+    def test_what_nobody_has_looked_at_is_not_thrown_away(self, nodes, runners, functions, skipped, left_out, words):
+        functions["driftlook.nodes"].return_value = {"east": ["east2"], "west": ["west2"]}, left_out, {}
+        nodes.found = result(HERE_ALONE, skipped=skipped)
+        note = looked()
+        runners["reprovision.approve"].assert_not_called()
+        functions["fleet.ask"].assert_not_called()
+        assert note["plan"] == PLAN and words in note["why"] and "a person has to decide" in note["why"]
+
+    def test_a_node_of_another_site_that_was_not_looked_at_is_no_reason(self, nodes, runners):
+        nodes.found = result(HERE_ALONE)
+        assert looked()["decision"].startswith(f"plan {PLAN} was made, approved")
+        assert checkrecord.latest()["not_looked_at"] == {"west1": "it is shunned"}
+
+    def test_where_nobody_is_asked_all_nodes_are_looked_at_anew(self, nodes, functions):
+        nodes.breaks = 2
+        with pytest.raises(CommandExecutionError, match="east2: does not answer"):
+            drift.check(nodes="all")
+        nodes.breaks, nodes.found = None, result(HERE_ALONE)
+        interrupted = checkrecord.latest()["check"]
+        assert looked()["saved"]["check"] != interrupted
+        assert functions["driftlook.nodes"].call_args.args[1] == "all"
+        assert functions["tablecompare.begin"].call_args.kwargs["sources"] == {"east2": "east"}
+
+    def test_one_node_that_could_not_apply_what_the_other_could(self, functions, nothing_is_done):
+        functions["driftlook.signs"].return_value = {"east1": {"west": ERROR}}
+        note = looked()
+        assert note["proved"] is False and "its other nodes could apply what east1 could not" in note["why"]
 
     def test_where_no_row_differs_there_is_nothing_to_save(self, runners, functions):
-        functions["driftlook.signs"].return_value = {"east1": {"west": ERROR}}
+        functions["driftlook.signs"].return_value = STOPPED
         note = looked()
         functions["fleet.ask"].assert_not_called()
         runners["reprovision.approve"].assert_called_once()
@@ -527,7 +562,8 @@ def ended(**more):
     settings = {"reference": "west", "nodes": "replicas", "tables": None, "looks": 3, "share": 50}
     found = {
         "check": ID, "verdict": "drifted", "reference": "west", "settings": settings, "looked_at": ["west2", "east2"],
-        "nodes_of": {"west": ["west2"], "east": ["east2"]}, "nodes": {}, "schema": {}, "unproved": {},
+        "nodes_of": {"west": ["west2"], "east": ["east2"]}, "primaries": {"east2": "east"}, "nodes": {}, "schema": {},
+        "unproved": {},
         "sites": {"east": {"tables": {"shop.orders": {"changed": 1, "missing": 0, "extra": 0}}}},
         "rows_found": {"keys": {"shop.orders": ["17"]}, "whole": {}}, "started": "2026-01-01T00:00:00Z", **more}
     checkrecord.save(found)
@@ -535,16 +571,27 @@ def ended(**more):
 
 
 class TestLookAgain:
-    """The rows that a check has found are looked at anew; only if they still differ nothing else need be read."""
+    """The rows that a check has found are looked at anew; if they still differ, a person need be told no more."""
 
-    def test_rows_that_still_differ_are_proof(self, nodes, functions, runners):
+    @pytest.fixture(autouse=True)
+    def a_person_decides(self, pillar):
+        pillar["tungsten"]["sites"]["east"]["on_drift"] = "plan"
+
+    def test_rows_that_still_differ_are_proof(self, nodes, functions):
         ended()
         nodes.again = result(DIFFERING)
         note = looked()
-        functions["tablecompare.recheck"].assert_called_once_with(["west2", "east2"], {"shop.orders": ["17"]})
+        functions["tablecompare.recheck"].assert_called_once_with(
+            ["west2", "east2"], {"shop.orders": ["17"]}, sources={"east2": "east"})
         functions["tablecompare.begin"].assert_not_called()
-        assert note["proved"] and note["saved"]["check"] == ID
-        runners["reprovision.approve"].assert_called_once()
+        assert note["proved"] and ID in note["why"] and note["plan"] == PLAN
+
+    def test_where_nobody_is_asked_more_than_those_may_be_lost(self, nodes, functions, pillar):
+        pillar["tungsten"]["sites"]["east"]["on_drift"] = "reprovision"
+        ended()
+        nodes.again, nodes.found = result(DIFFERING), result(HERE_ALONE)
+        assert looked()["saved"]["check"] != ID
+        functions["tablecompare.recheck"].assert_not_called()
 
     @pytest.mark.parametrize("again", [
         result(),
@@ -556,11 +603,15 @@ class TestLookAgain:
         functions["tablecompare.begin"].assert_called_once()
 
     @pytest.mark.parametrize("more", [
-        {"reference": "east", "settings": {"reference": "east"}}, {"sites": {}, "verdict": "equal"},
+        {"reference": "east", "settings": {"reference": "east", "nodes": "all", "tables": None}},
+        {"sites": {}, "verdict": "equal"},
         {"rows_found": {"keys": {}, "whole": {}}},
-        {"verdict": None, "compared": Nodes().begin(["west2", "east2"]), "worked": 0.0, "not_looked_at": {}},
+        {"verdict": None, "compared": Nodes().begin(["west2", "east2"]), "worked": 0.0, "not_looked_at": {}, "at": 0},
+        {"settings": {"reference": "west", "nodes": "replicas", "tables": ["shop.orders"]}},
+        {"settings": {"reference": "west", "nodes": "one", "tables": None}},
         {"sites": {}, "nodes": {"west2": {"tables": {}}}}, {"nodes_of": {"west": ["west2"]}, "sites": {}},
-    ], ids=["other reference", "equal", "only tables", "unfinished", "other node", "other sites"])
+    ], ids=["other reference", "equal", "only tables", "unfinished", "some tables", "one node", "other node",
+            "other sites"])
     def test_a_check_that_says_nothing_of_this_site_is_not_asked(self, nodes, functions, more, nothing_is_done):
         ended(**more)
         nodes.again = result(DIFFERING)
@@ -571,10 +622,10 @@ class TestLookAgain:
     def test_a_node_that_is_down_by_now_is_no_reason_to_give_up(self, nodes, functions):
         ended()
         functions["tablecompare.recheck"].side_effect = CommandExecutionError("east2: does not answer tabledata.tables")
-        functions["driftlook.nodes"].return_value = {"east": ["east1"], "west": ["west2"]}, {"east2": "does not answer"}
+        functions["driftlook.nodes"].return_value = {"east": ["east1"], "west": ["west2"]}, {}, {}
         nodes.found = result({"shop.orders": {"17": {"east1": "a", "west2": "b"}}})
         note = looked()
-        assert note["proved"] and list(note["saved"]["files"]) == ["east1"]
+        assert note["proved"] and checkrecord.latest()["looked_at"] == ["west2", "east1"]
 
 
 # --- what would be lost
@@ -664,7 +715,7 @@ class TestCheck:
     @pytest.mark.parametrize("found, verdict, code", [
         (result(), "equal", 0), (result(DIFFERING), "drifted", 2), (result(**UNPROVED), "unproved", 3),
         (result({"shop.people": {"7": {"east2": "a", "west2": "b"}}}, **UNPROVED), "drifted", 2),
-        (result(schema={"shop.orders": {"missing": ["east2"]}}), "drifted", 2),
+        (result(schema={"shop.orders": {"missing": ["east2"], "prints": {"east2": None, "west2": "f"}}}), "drifted", 2),
         (result(skipped={"shop.log": "its engine would keep writers out"}), "equal", 0)])
     def test_its_verdict_is_its_exit_code(self, nodes, functions, found, verdict, code):
         functions["driftfindings.judge"].side_effect = lambda compared, tables, *more: driftfindings.judge(
@@ -683,7 +734,7 @@ class TestCheck:
         assert (found["reference"], found["looked_at"], found["skipped"]) == (
             "west", ["west2", "east2"], {"shop.log": "it is big"})
         assert found["not_looked_at"] == {"west1": "it is shunned"} and found["rows"] == 100 and found["finished"]
-        assert not {"settings", "nodes_of", "rows_found", "compared"} & set(found)
+        assert not {"settings", "nodes_of", "primaries", "rows_found", "compared"} & set(found)
         assert json.loads(json.dumps(found)) == found
         kept = checkrecord.load(found["check"])
         assert found.pop("retcode") == 2 and "retcode" not in kept
@@ -701,6 +752,17 @@ class TestCheck:
             "keys": {"shop.orders": ["17", "18"], "shop.people": ["7"]},
             "whole": {"shop.orders": [{"after": "99", "upto": None}]}}
 
+    def test_of_a_table_of_which_no_row_is_named_all_may_be_lost(self, nodes):
+        nodes.found = result(unproved={"shop.new": {"keys": [], "why": "east2: its service west is OFFLINE"}})
+        assert checkrecord.load(drift.check()["check"])["rows_found"] == {"keys": {}, "whole": {"shop.new": [{}]}}
+
+    def test_rows_of_which_no_node_of_the_reference_is_known_are_not_proved(self, nodes, functions):
+        functions["driftlook.nodes"].return_value = {"east": ["east1", "east2"], "west": ["west2"]}, {}, {}
+        nodes.found = result({"shop.orders": {"17": {"east1": "a", "east2": "b"}}})
+        found = drift.check()
+        assert (found["verdict"], found["sites"], found["nodes"]) == ("unproved", {}, {})
+        assert found["unproved"] == {"shop.orders": "replication has passed no node of west"}
+
     @pytest.mark.parametrize("order, given, reference", [
         (TUNGSTEN["reprovision"], None, "west"), (TUNGSTEN["reprovision"], "east", "east"), ({}, None, "east"),
         ({"failed": "west"}, None, "east")])
@@ -714,9 +776,11 @@ class TestCheck:
         pillar["tungsten"]["drift"] = {"share": 30}
         drift.check(nodes="one", tables=["shop.orders"], looks=5)
         assert functions["driftlook.nodes"].call_args.args[1] == "one"
-        assert functions["tablecompare.begin"].call_args.kwargs == {"looks": 5, "share": 30, "only": ["shop.orders"]}
+        assert functions["tablecompare.begin"].call_args.kwargs == {
+            "looks": 5, "share": 30, "only": ["shop.orders"], "sources": {"east2": "east"}}
         drift.check(share=100)
-        assert functions["tablecompare.begin"].call_args.kwargs == {"looks": 3, "share": 100, "only": None}
+        assert functions["tablecompare.begin"].call_args.kwargs == {
+            "looks": 3, "share": 100, "only": None, "sources": {"east2": "east"}}
 
     @pytest.mark.parametrize("nonsense, words", [
         ({"nodes": "primaries"}, "nodes must be one of replicas, one, all"), ({"nodes": None}, "nodes must be one of"),
@@ -724,6 +788,8 @@ class TestCheck:
         ({"looks": True}, "looks must be"), ({"looks": "3"}, "looks must be"), ({"looks": 2.5}, "looks must be"),
         ({"share": 0}, "share must be a whole number, 1 to 100"), ({"share": 101}, "share must be"),
         ({"share": False}, "share must be"), ({"tables": "shop.orders"}, "tables must be a list"),
+        ({"tables": []}, "tables must be a list"), ({"tables": [1]}, "tables must be"),
+        ({"tables": ["a"]}, "tables must be"),
         ({"reference": "south"}, "'south' is none of the sites east, west"),
         ({"reference": ["east"]}, "is none of the sites")])
     def test_nonsense_is_refused_before_anything_is_done(self, functions, tmp_path, nonsense, words):
@@ -807,6 +873,20 @@ class TestGoingOn:
         assert found["check"] != interrupted["check"]
         functions["tablecompare.begin"].assert_called_once()
 
+    def test_other_nodes_than_then_begin_anew(self, interrupted, functions):
+        functions["driftlook.nodes"].return_value = {"east": ["east1"], "west": ["west2"]}, {}, {}
+        assert drift.check(**self.ASKED)["check"] != interrupted["check"]
+
+    @pytest.mark.parametrize("seconds, same", [(drift.RESUMED_SECONDS - 60, True), (drift.RESUMED_SECONDS + 60, False)])
+    def test_what_was_read_long_ago_is_read_again(self, interrupted, seconds, same):
+        checkrecord.save({**interrupted, "at": interrupted["at"] - seconds})
+        assert (drift.check(**self.ASKED)["check"] == interrupted["check"]) is same
+
+    @pytest.mark.parametrize("started, same", [("2000-01-01T00:00:00Z", True), ("2099-01-01T00:00:00Z", False)])
+    def test_what_a_run_has_replaced_since_is_read_again(self, interrupted, functions, started, same):
+        functions["runrecord.latest"].side_effect = lambda site: {"started": started} if site == "east" else None
+        assert (drift.check(**self.ASKED)["check"] == interrupted["check"]) is same
+
     def test_an_event_may_be_asked_for_later(self, interrupted):
         assert drift.check(**self.ASKED, event=True)["check"] == interrupted["check"]
 
@@ -841,7 +921,7 @@ class TestEvent:
         result({"shop.orders": {"17": {"east1": "b", "east2": "b", "west1": "b", "west2": "a"}}}),
     ], ids=["equal", "unproved", "one node", "one node of the reference"])
     def test_none_where_no_site_has_drifted(self, nodes, functions, bus, found):
-        functions["driftlook.nodes"].return_value = {"east": ["east1", "east2"], "west": ["west1", "west2"]}, {}
+        functions["driftlook.nodes"].return_value = {"east": ["east1", "east2"], "west": ["west1", "west2"]}, {}, {}
         nodes.found = found
         drift.check(event=True)
         bus.fire_event.assert_not_called()
@@ -888,6 +968,14 @@ class TestPace:
         assert len(clock) == 3
         assert "waiting: east2: service west is 90 s behind" in capsys.readouterr().err
 
+    def test_a_node_that_does_not_catch_up_is_not_waited_for_for_ever(self, clock, functions, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(drift.time, "monotonic", lambda: now.__setitem__(0, now[0] + 15) or now[0])
+        functions["verify.behind"].return_value = {"east2": "service west is 90 s behind"}
+        with pytest.raises(CommandExecutionError, match="service west is 90 s behind .*The same command goes on"):
+            drift.check()
+        assert len(clock) < 200 and checkrecord.acquire() and checkrecord.release()
+
     def test_rows_are_looked_at_without_waiting(self, clock, functions, nodes):
         nodes.phase = "rows"
         drift.check()
@@ -920,7 +1008,8 @@ class TestShow:
         ({"phase": "reading", "rows": 9}, "100%  9 of about 3 rows, 0 parts, 0 to be looked at again, about 0 s left"),
         ({"phase": "again", "suspects": [{}, {}]}, "2 parts that differed are looked at again"),
         ({"phase": "rows", "keys": {"a": {"1": {}}, "b": {"2": {}, "3": {}}}, "look": 2},
-         "look 2 at 3 rows that differ")])
+         "look 2 at 3 rows that differ"),
+        ({"phase": "tables", "schema": {"a": {}}}, "1 tables that were not alike are looked at again")])
     def test_how_far_it_is(self, compared, words):
         state = {"minions": [], "rows": 1, "estimate": 3, "parts": 0, "suspects": [], "keys": {}, "look": 0, **compared}
         checkrecord.save({"check": ID, "verdict": None, "started": "2026-01-01T00:00:00Z", "worked": 10.0,
