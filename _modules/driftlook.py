@@ -44,7 +44,10 @@ def nodes(topology, which):
         sources = next(iter(views.values()))["datasources"]
         fit = {}
         for host, minion in site["nodes"].items():
-            if minion not in views or sources.get(host, {}).get("role") == "witness":
+            if sources.get(host, {}).get("role") == "witness":
+                left_out.pop(minion, None)
+                continue
+            if minion not in views:
                 continue
             why = _unfit(sources.get(host))
             if why:
@@ -131,12 +134,14 @@ def conclude(site, minions, found, check):
     reasons, others = [], []
     answering = {minion for minion in minions if "" not in found.get(minion, {})}
     stopped = {minion for minion in answering if any(sign["data"] for sign in found.get(minion, {}).values())}
-    everywhere = bool(stopped) and stopped == answering
+    # What one node of several says is about that node, also when the others are silent.
+    everywhere = stopped == answering and len(stopped) >= min(2, len(minions))
     for minion, services in sorted(found.items()):
         for sign in services.values():
             (reasons if sign["data"] and everywhere else others).append(f"{minion}: {sign['what']}")
     if stopped and not everywhere:
-        others.append(f"its other nodes could apply what {', '.join(sorted(stopped))} could not: rebuild those")
+        others.append(f"only {', '.join(sorted(stopped))} stopped there, nothing proves it of the other nodes: rebuild "
+                      "from its own site what stopped")
     if check:
         drifted, told = site in __salt__["driftfindings.drifted"](check), f"check {check['check']}"
         differences = [f"{table}: {about['reason']}" for table, about in check["schema"].items()]

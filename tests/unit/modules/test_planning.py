@@ -404,9 +404,9 @@ def shown(plan, **more):
 
 class TestText:
     LOSSES = {"check": "20260101T000000-aaaa", "finished": "2026-01-01T00:00:00Z", "verdict": "drifted",
-              "reference": "west", "saved": None,
-              "tables": {"shop.t2": {"changed": 1, "missing": 2, "extra": 3},
-                         "shop.a_longer_one": {"changed": 0, "missing": 0, "extra": 12}}}
+              "reference": "west", "saved": None, "schema": {}, "unproved": {}, "skipped": {},
+              "tables": {"shop.t2": {"changed": 1, "missing": 2, "extra": 3, "complete": True},
+                         "shop.a_longer_one": {"changed": 0, "missing": 0, "extra": 12, "complete": True}}}
 
     def test_all_that_a_person_has_to_know(self, topology, found):
         text = planning.text(shown(make(topology, found, self.LOSSES)))
@@ -469,7 +469,19 @@ class TestText:
     def test_saved_rows_and_none_that_differ(self, topology, found):
         assert "saved in m-east1:/x.sql" in " ".join(planning.text(shown(
             make(topology, found, {**self.LOSSES, "saved": "m-east1:/x.sql"}))).split())
-        assert "none differ" in planning.text(shown(make(topology, found, {**self.LOSSES, "tables": {}})))
+        equal = {**self.LOSSES, "verdict": "equal", "tables": {}}
+        assert "none differ" in planning.text(shown(make(topology, found, equal)))
+
+    def test_none_differ_is_said_only_of_what_was_proved_equal(self, topology, found):
+        losses = {**self.LOSSES, "schema": {"shop.x": "missing on west1"}, "unproved": {"shop.y": "it was late"},
+                  "skipped": {"shop.z": "it is big"}, "tables": {
+                      "shop.t2": {"changed": 1, "missing": 2, "extra": 3, "complete": False}}}
+        words = " ".join(planning.text(shown(make(topology, found, losses))).split())
+        for told in ("shop.x missing on west1", "shop.y may differ: it was late", "shop.z not looked at: it is big",
+                     "3 only here, 2 missing here, at least"):
+            assert told in words
+        unproved = {**self.LOSSES, "verdict": "unproved", "tables": {}, "unproved": {"shop.y": "it was late"}}
+        assert "none differ" not in planning.text(shown(make(topology, found, unproved)))
 
     def test_one_that_is_not_open_offers_nothing(self, topology, found):
         assert "reprovision.approve" not in planning.text(shown(make(topology, found), state="used"))
@@ -483,7 +495,8 @@ class TestText:
         steps = listed()
         steps[1]["what"] = ["m-east1: " + "word " * 200]
         found["findings"] = [{**WARNING, "what": "many words " * 50}]
-        tables = {f"schema.{'t' * 60}{number}": {"changed": 1, "missing": 2, "extra": 3} for number in range(3)}
+        tables = {f"schema.{'t' * 60}{number}": {"changed": 1, "missing": 2, "extra": 3, "complete": False}
+                  for number in range(3)}
         text = planning.text(shown(make(topology, found, {**self.LOSSES, "tables": tables}, steps)))
         assert max(map(len, text.splitlines())) <= planning.WIDTH
 

@@ -489,3 +489,29 @@ class TestUse:
         with ThreadPoolExecutor(6) as pool:
             (run,) = [run for run in pool.map(use, range(6)) if run]
         assert plans.load(plan)["run"] == run
+
+
+class TestBegun:
+    """A run has begun: what other plans say of the site is over."""
+
+    @pytest.mark.parametrize("make", [made, approved])
+    def test_what_was_planned_beside_it_is_closed(self, make, bus):
+        plan = make()
+        assert plans.begun("east", RUN) == [plan["plan"]]
+        kept = plans.load(plan["plan"])
+        assert (kept["state"], kept["run"]) == ("superseded", RUN) and tags(bus)[-1] == "superseded"
+        assert plans.open_("east") is None
+        with pytest.raises(CommandExecutionError, match=f"is superseded by run {RUN}, not open"):
+            plans.consider(plan["plan"], "bob")
+
+    def test_the_runs_own_plan_and_decided_ones_stay_as_they_are(self):
+        used = approved()
+        plans.use(used["plan"], RUN)
+        denied = made(resumes=RUN)
+        plans.decide(denied["plan"], "denied", "bob")
+        assert plans.begun("east", RUN) == []
+        assert (state(used), state(denied)) == ("used", "denied")
+
+    def test_of_another_site_nothing_is_closed(self):
+        plan = made()
+        assert plans.begun("west", RUN) == [] and state(plan) == "open"

@@ -494,7 +494,7 @@ class TestLook:
     def test_one_node_that_could_not_apply_what_the_other_could(self, functions, nothing_is_done):
         functions["driftlook.signs"].return_value = {"east1": {"west": ERROR}}
         note = looked()
-        assert note["proved"] is False and "its other nodes could apply what east1 could not" in note["why"]
+        assert note["proved"] is False and "only east1 stopped there" in note["why"]
 
     def test_where_no_row_differs_there_is_nothing_to_save(self, runners, functions):
         functions["driftlook.signs"].return_value = STOPPED

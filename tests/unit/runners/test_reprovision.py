@@ -891,7 +891,7 @@ class TestLosses:
         "finished": "2026-01-01T01:00:00Z", "nodes_of": {"west": ["west1"], "east": ["east1"]},
         "sites": {"east": {"tables": {"shop.t": {"changed": 1, "missing": 2, "extra": 3, "complete": True,
                                                  "keys": {"changed": ["17"]}}}}},
-        "nodes": {},
+        "nodes": {}, "schema": {}, "unproved": {}, "skipped": {},
     }  # fmt: skip
 
     def rows(self, functions, **more):
@@ -901,17 +901,28 @@ class TestLosses:
     def test_of_the_newest_check_that_has_ended(self, functions):
         assert self.rows(functions) == {
             "check": "20260101T000000-aaaa", "finished": "2026-01-01T01:00:00Z", "verdict": "drifted",
-            "reference": "west", "saved": None, "tables": {"shop.t": {"changed": 1, "missing": 2, "extra": 3}}}
-        functions["checkrecord.latest"].assert_called_with(finished=True)
+            "reference": "west", "saved": None, "schema": {}, "unproved": {}, "skipped": {},
+            "tables": {"shop.t": {"changed": 1, "missing": 2, "extra": 3, "complete": True}}}
+        functions["checkrecord.latest"].assert_called_with(finished=True, whole=True)
+
+    def test_what_was_not_looked_at_row_by_row_is_told(self, functions):
+        rows = self.rows(
+            functions, schema={"shop.x": {"reason": "missing on west1", "differences": [], "sites": ["east"]}},
+            unproved={"shop.y": "written before every look"}, skipped={"shop.z": "it is big"},
+            sites={"east": {"tables": {"shop.t": {"changed": 1, "missing": 0, "extra": 0, "complete": False}}}})
+        assert rows["schema"] == {"shop.x": "missing on west1"} and rows["tables"]["shop.t"]["complete"] is False
+        assert rows["unproved"] == {"shop.y": "written before every look"}
+        assert rows["skipped"] == {"shop.z": "it is big"}
 
     def test_nodes_that_have_drifted_each_in_its_own_way_are_counted_in(self, functions):
         nodes = {
-            "east1": {"tables": {"shop.t": {"changed": 0, "missing": 0, "extra": 4}, "shop.u": {
-                "changed": 5, "missing": 0, "extra": 0}}},
-            "west1": {"tables": {"shop.v": {"changed": 1, "missing": 0, "extra": 0}}},
+            "east1": {"tables": {"shop.t": {"changed": 0, "missing": 0, "extra": 4, "complete": True}, "shop.u": {
+                "changed": 5, "missing": 0, "extra": 0, "complete": False}}},
+            "west1": {"tables": {"shop.v": {"changed": 1, "missing": 0, "extra": 0, "complete": True}}},
         }
         assert self.rows(functions, nodes=nodes)["tables"] == {
-            "shop.t": {"changed": 1, "missing": 2, "extra": 7}, "shop.u": {"changed": 5, "missing": 0, "extra": 0}}
+            "shop.t": {"changed": 1, "missing": 2, "extra": 7, "complete": True},
+            "shop.u": {"changed": 5, "missing": 0, "extra": 0, "complete": False}}
 
     def test_where_they_were_saved_last(self, functions):
         saved = {"east": [{"at": "x", "files": {"east1": {"path": "/old.sql"}}},
@@ -924,7 +935,8 @@ class TestLosses:
                                       "shop.u": {"changed": 0, "missing": 0, "extra": 1, **rows}}},
                  "west1": {"tables": {"shop.v": {"changed": 9, "missing": 9, "extra": 9, **rows}}}}
         assert self.rows(functions, nodes=nodes)["tables"] == {
-            "shop.t": {"changed": 11, "missing": 2, "extra": 3}, "shop.u": {"changed": 0, "missing": 0, "extra": 1}}
+            "shop.t": {"changed": 11, "missing": 2, "extra": 3, "complete": True},
+            "shop.u": {"changed": 0, "missing": 0, "extra": 1, "complete": True}}
 
     def test_none_that_differ(self, functions):
         assert self.rows(functions, sites={}, verdict="equal")["tables"] == {}

@@ -46,7 +46,7 @@ PLAN = ["00 preflight", "01 policy", "06 donor shunned", "11 donor given back", 
 FIRE = reprovision._fire
 
 
-def compare(minions):
+def compare(minions, sources=None):
     """The signature of ``tablecompare.run``."""
 
 
@@ -122,7 +122,7 @@ def functions():
         "attempt.begin": create_autospec(attempt.begin, side_effect=attempt.begin),
         "attempt.go_on": create_autospec(attempt.go_on, side_effect=attempt.go_on),
         "plans.admit": create_autospec(plans.admit, return_value=None),
-        "plans.use": create_autospec(plans.use),
+        "plans.use": create_autospec(plans.use), "plans.begun": create_autospec(plans.begun, return_value=[]),
         "runwords.command": create_autospec(runwords.command, side_effect=runwords.command),
         "runwords.person": runwords.person,
         "runwords.plan": create_autospec(runwords.plan, side_effect=runwords.plan),
@@ -404,6 +404,7 @@ class TestPlanned:
         order, found, whole = functions["plans.admit"].call_args.args
         assert order["plan"] == ID and found == FOUND and whole["reprovision"] == order
         functions["plans.use"].assert_called_once_with(ID, saved()["run"])
+        functions["plans.begun"].assert_called_once_with("east", saved()["run"])
         assert saved()["plan_id"] == ID
 
     def test_it_is_used_up_before_the_record_says_that_a_run_has_it(self, functions):
@@ -1226,8 +1227,8 @@ class TestVerified:
         functions["verify.services"].assert_called_once_with(topology_used, timeout=9)
         functions["verify.heartbeats"].assert_called_once_with(topology_used, PRIMARIES, timeout=9)
         functions["tablecompare.run"].assert_called_once_with(
-            ["m1", "m2", "m3", "west1", "west2", "west3", "north1"]
-        )
+            ["m1", "m2", "m3", "west1", "west2", "west3", "north1"],
+            sources={"m1": "east", "west1": "west", "north1": "north"})
         assert saved()["verified"] == {
             "heartbeats": {"east": 1, "west": 9}, "equal": True, "tables": 3, "rows": 70}
         assert saved()["steps"]["verified"]["state"] == "done"
