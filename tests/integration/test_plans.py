@@ -32,7 +32,7 @@ def runs(master):
     return [json.loads(path.read_text()) for path in sorted((records(master) / "east").glob("2*.json"))]
 
 
-def until_ended(master, count=1, seconds=150):
+def until_ended(master, count=1, seconds=400):
     deadline = time.monotonic() + seconds
     while True:
         found = runs(master)

@@ -13,8 +13,10 @@ def _word():
     return __salt__["world.look"]()["nodes"][__salt__["topology.node"]()["host"]]["data"]
 
 
-def tables():
+def tables(names=None):
     """As the real one."""
+    if names is not None and NAME not in names:
+        return {}
     return {NAME: {"key": [["id", "number"]], "ranges": True, "locks": False, "rows": 1, "fingerprint": "f"}}
 
 
