@@ -264,8 +264,10 @@ def _tried(topology):
     client = salt.runner.RunnerClient(copy.deepcopy(dict(__opts__)))
     pillar = {"reprovision": {**_order(topology), "insist": True}}
     try:
+        # Salt tells each loaded module, this one as well, who has called: it must not forget who that was.
         returned = client.cmd(
-            "state.orchestrate", kwarg={"mods": "orch.reprovision", "test": True, "pillar": pillar}, print_event=False)
+            "state.orchestrate", kwarg={"mods": "orch.reprovision", "test": True, "pillar": pillar},
+            pub_data={"user": _caller()}, print_event=False)
     finally:
         if hasattr(client, "destroy"):
             client.destroy()

@@ -114,6 +114,8 @@ def _preflight(name, begun):
     run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
     before = {} if __opts__["test"] else __salt__["runlock.acquire"](failed, order["definitive"], run_id)
     if not __opts__["test"]:
+        # From here on the lock says what the approval of a plan has announced.
+        __salt__["runlock.unclaim"](failed, "starting")
         # Whoever ordered this run wants it to go on; what is asked from now on is about this attempt.
         __salt__["runrecord.forget_stop"](failed)
     # Read again: it may have been written until the lock was free.

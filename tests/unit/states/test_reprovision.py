@@ -134,6 +134,7 @@ def functions():
         "resume.left_out": resume.left_out,
         "runlock.acquire": create_autospec(runlock.acquire, return_value={}),
         "runlock.sign": create_autospec(runlock.sign, return_value=2),
+        "runlock.unclaim": create_autospec(runlock.unclaim, return_value=True),
         "runlock.keep": create_autospec(runlock.keep, return_value=True),
         "runlock.release": create_autospec(runlock.release, return_value=2),
         "runrecord.latest": create_autospec(runrecord.latest, side_effect=runrecord.latest),
@@ -268,6 +269,7 @@ class TestPreflight:
         assert len(record["attempts"]) == 1 and "ended" not in record["attempts"][0]
         functions["runlock.acquire"].assert_called_once_with("east", "west", record["run"])
         functions["runlock.sign"].assert_called_once_with(record["run"])
+        functions["runlock.unclaim"].assert_called_once_with("east", "starting")
         functions["runlock.release"].assert_not_called()
         functions["runrecord.forget_stop"].assert_called_once_with("east")
         assert [call.args[2] for call in events.call_args_list] == ["start", "done"]
