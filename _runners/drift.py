@@ -12,7 +12,7 @@ import time
 import salt.loader
 import salt.runner
 import salt.utils.event
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "drift"
 
@@ -384,15 +384,16 @@ def _reference(topology, reference):
 
 
 def _refuse_nonsense(settings):
+    # Not by SaltInvocationError, with which salt-run ends as if all were well.
     if settings["nodes"] not in NODES:
-        raise SaltInvocationError(f"nodes must be one of {', '.join(NODES)}, not {settings['nodes']!r}")
+        raise CommandExecutionError(f"nodes must be one of {', '.join(NODES)}, not {settings['nodes']!r}")
     for key, most in (("looks", 20), ("share", 100)):
         if isinstance(settings[key], bool) or not isinstance(settings[key], int) or not 1 <= settings[key] <= most:
-            raise SaltInvocationError(f"{key} must be a whole number, 1 to {most}, not {settings[key]!r}")
+            raise CommandExecutionError(f"{key} must be a whole number, 1 to {most}, not {settings[key]!r}")
     tables = settings["tables"]
     if tables is not None and not (isinstance(tables, list) and tables and all(
             isinstance(name, str) and _TABLE.fullmatch(name) for name in tables)):
-        raise SaltInvocationError(f"tables must be a list of schema.table, not {tables!r}")
+        raise CommandExecutionError(f"tables must be a list of schema.table, not {tables!r}")
 
 
 def _unfinished(settings, sites):

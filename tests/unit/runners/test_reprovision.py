@@ -799,7 +799,8 @@ class TestPlan:
     def test_the_orchestration_itself_is_tried_for_this_very_order_and_changes_nothing(self, client):
         before = copy.deepcopy(dict(reprovision.__opts__))
         reprovision.plan("east")
-        client.cmd.assert_called_once_with("state.orchestrate", print_event=False, pub_data={"user": "sudo_bob"}, kwarg={
+        client.cmd.assert_called_once_with(
+            "state.orchestrate", pub_data={"user": "sudo_bob"}, print_event=False, kwarg={
             "mods": "orch.reprovision", "test": True, "pillar": {"reprovision": {
                 "failed": "east", "definitive": "west", "donor": "west1", "method": "rsync",
                 "replica_method": "xtrabackup", "insist": True}}})
