@@ -158,6 +158,11 @@ def owned(name, run):
             except CommandExecutionError as error:
                 ret.update(result=None, comment=f"would be restored (not possible yet: {error})")
                 return ret
+            copy = __salt__["datadir.copy"]()
+            if not copy or copy["run"] != run:
+                # What lies here, the drifted data or an earlier run's copy, is emptied before.
+                ret.update(result=None, comment="would be restored, as soon as this run's copy is here")
+                return ret
         else:
             # called even if nothing is wrong: it closes the record, after which no copy is taken any more
             wrong = __salt__["datadir.own"](run)

@@ -155,6 +155,15 @@ def test_owned_is_only_this_runs_copy(host, copy):
     assert ret["result"] is False and "not the copy of run r-1" in ret["comment"]
 
 
+@pytest.mark.parametrize("copy", [None, {"run": "r-0"}])
+def test_tried_on_an_earlier_runs_copy_it_fails_nothing(functions, host, copy):
+    """A plan is made by such a trial, also of a site that was rebuilt before."""
+    datadir.__opts__["test"], host["copy"] = True, copy
+    ret = datadir.owned("x", "r-1")
+    assert ret["result"] is None and "as soon as this run's copy is here" in ret["comment"] and ret["changes"] == {}
+    functions["datadir.own"].assert_not_called()
+
+
 @pytest.mark.parametrize("test", [True, False])
 def test_what_came_after_the_emptying_of_this_run_stays(functions, host, test):
     datadir.__opts__["test"] = test
