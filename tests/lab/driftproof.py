@@ -100,7 +100,9 @@ def _wrong_file(lab, node, file, wanted, schema):
                 continue
             shown = f"SET NAMES utf8mb4; SELECT {table.shown()} FROM {{}}.{table.name};"
             keys = {row[0] for row in data.sql(lab, node, shown.format(SCRATCH))}
-            right = wanted.get(name) or {row[0] for row in data.sql(lab, node, shown.format(data.SCHEMA))}
+            # Where rows are only missing there is nothing to save.
+            right = wanted[name] if name in wanted else {
+                row[0] for row in data.sql(lab, node, shown.format(data.SCHEMA))}
             if keys != right:
                 words.append(f"{name}: {node}'s file has {len(keys)} rows, such as {sorted(keys)[:20]}, it should have "
                              f"{len(right)}, such as {sorted(right)[:20]}")
