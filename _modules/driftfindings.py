@@ -151,9 +151,8 @@ def schema(compared, definitions, sites, reference):
     """
     told = {}
     for name, found in sorted(compared["schema"].items()):
-        views = {minion: known[name] for minion, known in definitions.items()
-                 if name in known and minion in found["prints"]}
         prints = found["prints"]
+        views = {minion: known[name] for minion, known in definitions.items() if name in known and minion in prints}
         right = _right(prints, [minion for minion in sites[reference] if minion in prints])
         # Where nothing is proved of the reference itself nobody can be said to have drifted from it.
         known = any(minion in prints for minion in sites[reference])

@@ -133,15 +133,17 @@ def _dump(table, condition, work, out):
         file.write(f"!include {__salt__['topology.node']()['mysql']['defaults_file']}\n"
                    "[mysqldump]\nloose-set-gtid-purged=OFF\n".encode() + where)
     tool = next(filter(None, map(salt.utils.path.which, TOOLS)))
+    room = _room(work)
     result = __salt__["cmd.run_all"](
-        ["prlimit", f"--fsize={_room(work)}", "timeout", "--kill-after=5", str(DUMP_SECONDS), tool,
+        ["prlimit", f"--fsize={room}", "timeout", "--kill-after=5", str(DUMP_SECONDS), tool,
          f"--defaults-extra-file={options}", "--default-character-set=utf8mb4", "--no-create-info", "--skip-triggers",
          "--replace", "--complete-insert", "--skip-extended-insert", "--hex-blob", "--single-transaction",
          "--skip-lock-tables", "--skip-add-locks", "--skip-disable-keys", "--skip-comments",
          f"--result-file={dumped}", "--", schema, name],
         python_shell=False, ignore_retcode=True, stdin="", env={"HOME": "/root"}, umask="077")
     if result["retcode"]:
-        words = (result["stderr"] or result["stdout"]).strip() or f"exit code {result['retcode']}"
+        words = (result["stderr"] or result["stdout"]).strip() or (
+            f"exit code {result['retcode']}; its file may have {room:,} bytes")
         raise CommandExecutionError(f"{table} could not be saved: {words[-1000:]}")
     rows = 0
     with salt.utils.files.fopen(dumped, "rb") as lines:

@@ -386,7 +386,7 @@ def _describe(state):
     found = _sorted_out(state["minions"], described, names, state["everything"])
     for name, about in found["schema"].items():
         # As with rows: at every look, and at rest.
-        rests = about["prints"] == before[name]["prints"] or not before[name]["looks"]
+        rests = about["prints"] == before[name]["prints"]
         about["looks"] = before[name]["looks"] + 1 if rests else 1
     for known in ("tables", "skipped"):
         state[known].update(found[known])

@@ -145,7 +145,7 @@ def passed(minions, timeout=60, sources=None):
         late = {**late, **unsent}
         hopeless = set(late)
         late.update({minion: f"a heartbeat of service {service} was sent there, and its position stays at {before}"
-                     for minion, (service, before) in awaited.items()})
+                     for minion, (service, before) in awaited.items() if minion not in late})
         for minion, services in found.items():
             for service, goal in goals.items():
                 now = services.get(service, {"state": "missing"})

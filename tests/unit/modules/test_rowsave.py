@@ -312,12 +312,15 @@ def test_not_through_a_link_either(host, monkeypatch, tmp_path):
     assert not victim.exists()
 
 
+ROOM = r"; its file may have [\d,]+ bytes"
+
+
 @pytest.mark.parametrize("more, words", [
     ("echo 'Got error: 1045: Access denied' >&2; echo half > \"$file\"; exit 2", "Got error: 1045: Access denied"),
     ("echo 'only on stdout'; exit 1", "only on stdout"),
-    ("exit 3", "exit code 3"),
-    ("echo ' '; echo >&2; exit 4", "exit code 4"),
-    ("kill -9 $$", "exit code (-9|137)"),
+    ("exit 3", f"exit code 3{ROOM}"),
+    ("echo ' '; echo >&2; exit 4", f"exit code 4{ROOM}"),
+    ("kill -9 $$", f"exit code (-9|137){ROOM}"),
 ])
 def test_a_tool_that_fails_leaves_nothing_behind(host, more, words):
     host.tool(more=more)
