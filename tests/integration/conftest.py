@@ -109,16 +109,23 @@ def pillar_root(tmp_path_factory):
     return root
 
 
+def put(path, words):
+    """A minion that reads its pillar at that moment must not find half of it, and keep that."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(yaml.safe_dump(words))
+    new.replace(path)
+
+
 def write_pillar(root, on_drift="plan", drift=None, plans=None, **order):
     """The project's own layout: one file a site."""
-    (root / "top.sls").write_text(yaml.safe_dump({"base": {"*": ["sites.east", "sites.west", "sites.order"]}}))
+    put(root / "top.sls", {"base": {"*": ["sites.east", "sites.west", "sites.order"]}})
     (root / "sites").mkdir(exist_ok=True)
     for site, nodes in SITES.items():
-        (root / f"sites/{site}.sls").write_text(yaml.safe_dump(
-            {"tungsten": {"sites": {site: {"nodes": nodes, "on_drift": on_drift, "user": "root"}}}}))
+        put(root / f"sites/{site}.sls",
+            {"tungsten": {"sites": {site: {"nodes": nodes, "on_drift": on_drift, "user": "root"}}}})
     order = {"failed": "east", "definitive": "west", "donor": "west2", **order}
-    (root / "sites/order.sls").write_text(yaml.safe_dump(
-        {"tungsten": {"reprovision": order, "drift": drift or {}, "plans": plans or {}}}))
+    put(root / "sites/order.sls",
+        {"tungsten": {"reprovision": order, "drift": drift or {}, "plans": plans or {}}})
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import time
 import pytest
 import yaml
 
-from tests.integration.conftest import records, write_pillar
+from tests.integration.conftest import put, records, write_pillar
 
 def run(master, function, *arguments, **words):
     """What a runner returned, and its exit code."""
@@ -52,7 +52,7 @@ def set_pillar(pillar_root, **plans):
     path = pillar_root / "sites/order.sls"
     tungsten = yaml.safe_load(path.read_text())
     tungsten["tungsten"]["plans"] = plans
-    path.write_text(yaml.safe_dump(tungsten))
+    put(path, tungsten)
 
 
 def switch_primary(world):

@@ -19,6 +19,8 @@ tungsten_drift = load("_beacons", "tungsten_drift")
 
 INTERVAL = 60
 DUPLICATE = "Event application failed: seqno=5 fragno=0 message=Duplicate entry '5' for key 'PRIMARY'"
+# Without the value: events are read by many.
+TOLD = DUPLICATE.replace("'5'", "'?'")
 REFUSED = "Heartbeat operation failed: Connection refused"
 
 
@@ -166,7 +168,7 @@ def test_an_error_is_told_once_it_was_seen_three_times_in_a_row(minion):
     said = minion.look(ERROR)
     assert said == [{
         "tag": "east", "site": "east", "service": "west", "sign": "error", "data": True, "confirmed": 3,
-        "applied": None, "stored": None, "what": f"service west is OFFLINE:ERROR: {DUPLICATE}",
+        "applied": None, "stored": None, "what": f"service west is OFFLINE:ERROR: {TOLD}",
     }]  # fmt: skip
     assert minion.fired == [("tungsten/drift/east", {"service": "west", "sign": "error"})]
     assert minion.look(times=40) == [] and len(minion.fired) == 1

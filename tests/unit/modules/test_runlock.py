@@ -465,14 +465,19 @@ def test_a_claim_is_no_lock():
 
 
 def test_one_look_at_a_time_however_long_it_takes():
-    assert runlock.claimed("east", "look") is False
     assert runlock.look_begins("east") is True
-    assert runlock.claimed("east", "look") is True, "though nobody has claimed it for a time"
-    assert runlock.claimed("east", "starting") is False
     assert runlock.look_begins("east") is False and runlock.look_begins("west") is True
     assert runlock.look_ends() is True and runlock.look_ends() is False
-    assert runlock.claimed("east", "look") is False and runlock.look_begins("east") is True
+    assert runlock.look_begins("east") is True
     runlock.look_ends()
+
+
+def test_who_asks_for_a_claim_locks_nothing(monkeypatch):
+    """A fork of the master at that moment would keep the lock, and no look could begin."""
+    runlock.claim("east", "look", 60)
+    monkeypatch.setattr(runlock.fcntl, "flock", create_autospec(fcntl.flock))
+    assert runlock.claimed("east", "look") is True and runlock.claimed("west", "look") is False
+    runlock.fcntl.flock.assert_not_called()
 
 
 def test_a_child_that_has_the_file_open_does_not_go_on_looking(tmp_path, master):
@@ -485,7 +490,6 @@ def test_a_child_that_has_the_file_open_does_not_go_on_looking(tmp_path, master)
         assert runlock.look_ends() is True
         open_there = {os.readlink(f"/proc/{child.pid}/fd/{handle}") for handle in handles}
         assert open_there == {str(folder(tmp_path, site) / "looking") for site in ("east", "west")}
-        assert runlock.claimed("east", "look") is False and runlock.claimed("west", "look") is False
         assert master.call("look_begins", "east") is True and runlock.look_begins("west") is True
         assert child.poll() is None
     finally:
@@ -496,12 +500,12 @@ def test_a_child_that_has_the_file_open_does_not_go_on_looking(tmp_path, master)
 def test_nobody_elses_look_is_ended(master):
     assert master.call("look_begins", "east") is True
     assert runlock.look_begins("east") is False and runlock.look_ends() is False
-    assert runlock.claimed("east", "look") is True
-    assert master.call("look_ends") is True and runlock.claimed("east", "look") is False
+    assert master.call("look_ends") is True and runlock.look_begins("east") is True
+    runlock.look_ends()
 
 
 def test_who_has_died_does_not_go_on_looking(master):
     master.call("look_begins", "east")
-    assert runlock.claimed("east", "look") is True
+    assert runlock.look_begins("east") is False
     master.die()
-    assert runlock.claimed("east", "look") is False and runlock.look_begins("east") is True
+    assert runlock.look_begins("east") is True
