@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _restart_event_listener():
-    """salt-factories' own would start its listener here: a thread that sleeps for ever once a test has set the clock."""
+    """salt-factories' own starts its listener, a thread that sleeps for ever if a test sets the clock meanwhile."""
