@@ -108,7 +108,7 @@ def _sign(name, services, before, latency):
     now = services.get(name)
     if now is None:
         there = ", ".join(sorted(services)) or "none"
-        return _said("vanished", f"service {name} is gone: the cross-site replicator has {there}")
+        return _said("vanished", f"service {name} is gone: its replicator has {there}")
     state = now.get("state") or "Unknown"
     if state == "Unknown" or now.get("started") is False:
         return _said("unloaded", f"service {name} is not loaded")

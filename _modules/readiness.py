@@ -23,7 +23,8 @@ VERSION = "0.1.0"
 OWN = ("applied", "attempt", "cctrl", "checkrecord", "datacontent", "datacopy", "datadir", "dataguard",
        "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "hostrecord", "longjob",
        "mysqld", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock", "runrecord",
-       "runwords", "survey", "tablecompare", "tabledata", "topology", "tprovision", "trepctl", "verify")
+       "runwords", "siteview", "survey", "tablecompare", "tabledata", "topology", "tprovision", "trepctl",
+       "verify")
 OWN_STATES = ("cctrl", "datadir", "donor", "mysqld", "reprovision", "tprovision", "trepctl")
 
 SERVER = ("version", "version_comment", "lower_case_table_names", "character_set_server", "collation_server",

@@ -394,13 +394,21 @@ def plans(site=None):
     return [{key: found[key] for key in kept} for found in _exec("plans.every", site)]
 
 
-def status(site=None):
+def status(site=None, nodes=True):
     """
-    Return how the newest run of a site stands, or of every site that ever had one.
+    Return how every site stands at this moment: policy, routers, datasources, replicators, what of it is wrong, and the
+    newest run of the site. On a terminal it is a picture; with ``--out=json`` it is the data and nothing else.
 
-    Returns ``{site: {"run", "state", "step", "steps": "7 of 22", "attempts", "donor", "donor_state", "progress",
-    "process", "next"}}``. ``state`` is ``running``, ``done``, ``failed``, ``aborted``, or ``interrupted``: the record
-    says running, but its process has died. ``next`` is what to do.
+    site
+        Only this one. All sites of the pillar if not given.
+    nodes
+        False to tell only of the runs, which the master knows by itself, and to ask no node.
+
+    Returns ``{site: {"policy", "primary", "routers", "nodes", "wrong": [texts], "run"}}``, all but the last as
+    ``siteview.judge`` returns it. ``run`` is None or ``{"run", "state", "step", "steps": "7 of 22", "attempts",
+    "donor", "donor_state", "progress", "process", "next"}``. Its ``state`` is ``running``, ``done``, ``failed``,
+    ``aborted``, or ``interrupted``: the record says running, but its process has died. ``next`` is what to do. Raises
+    CommandExecutionError when the pillar has faults or does not name the site.
 
     CLI Example:
 
@@ -408,13 +416,32 @@ def status(site=None):
 
         salt-run reprovision.status
         salt-run reprovision.status east --out=json
+        salt-run reprovision.status nodes=False --out=json
+
+    Manual: operations-status.
     """
-    return {name: _status(name) for name in ([site] if site else _exec("runrecord.sites"))
-            if site or _exec("runrecord.latest", name)}
+    checked = _exec("topology.validate", _tungsten())
+    if checked["faults"]:
+        raise CommandExecutionError("The topology in pillar has faults:\n  " + "\n  ".join(checked["faults"]))
+    sites = checked["topology"]["sites"]
+    if site is not None and (not isinstance(site, str) or site not in sites):
+        raise CommandExecutionError(f"{str(site)[:50]!r} is not one of the sites {', '.join(sites)}")
+    chosen = list(sites) if site is None else [site]
+    if nodes:
+        views = _exec("siteview.look", checked["topology"], chosen)
+    else:
+        views = {name: {"policy": None, "primary": None, "routers": {}, "nodes": {}, "wrong": []} for name in chosen}
+    data = {name: {**{key: views[name][key] for key in ("policy", "primary", "routers", "nodes", "wrong")},
+                   "run": _newest_run(name)} for name in chosen}
+    # Salt's own way to name how a return is shown; --out goes before it.
+    return {"data": data, "outputter": "tungsten_sites"}
 
 
-def _status(site):
-    found, holder = record(site), _exec("runlock.running", site)
+def _newest_run(site):
+    found = _exec("runrecord.latest", site)
+    if not found:
+        return None
+    holder = _exec("runlock.running", site)
     state = found["state"]
     if state == "running" and (holder is None or holder.get("run") != found["run"]):
         state = "interrupted"

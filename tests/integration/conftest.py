@@ -132,7 +132,7 @@ def write_pillar(root, on_drift="plan", drift=None, plans=None, **order):
 def master(salt_factories, pillar_root, world_file, tmp_path_factory):
     # What the operator would have: this tree. The stand-ins come first, and the tests' own files stay out of it.
     tree = tmp_path_factory.mktemp("tree")
-    for folder in ("_modules", "_states", "_runners", "orch", "reactor"):
+    for folder in ("_modules", "_states", "_runners", "_output", "orch", "reactor"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name, (patient, hurried) in HURRIED.items():
         module = tree / f"_modules/{name}.py"

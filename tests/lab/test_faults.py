@@ -79,14 +79,15 @@ def test_a_donor_that_everybody_has_left_gives_itself_back(matrix, stopped_run):
         hosts.execute(matrix.lab, MASTER, ["systemctl", "start", "salt-master"], capture=True)
     salt.ready(matrix.lab)
     status = salt.call(matrix.lab, ["salt-run", "reprovision.status", faultmatrix.FAILED, "--out=json"])
-    assert status[faultmatrix.FAILED]["state"] == "interrupted"
+    assert status[faultmatrix.FAILED]["run"]["state"] == "interrupted"
     complete(matrix)
 
 
 def test_a_hanging_run_loses_its_lock_and_touches_nothing_more(matrix, stopped_run):
     lab = matrix.lab
     hanging = stopped_run("pillar={}", signal.SIGSTOP)
-    status = salt.call(lab, ["salt-run", "reprovision.status", faultmatrix.FAILED, "--out=json"])[faultmatrix.FAILED]
+    status = salt.call(lab, ["salt-run", "reprovision.status", faultmatrix.FAILED, "nodes=False", "--out=json"])
+    status = status[faultmatrix.FAILED]["run"]
     assert status["state"] == "running"
     refused = hosts.execute(lab, MASTER, ["salt-run", "state.orch", "orch.reprovision", "--out=json"], capture=True)
     assert refused.returncode == 1 and "one run at a time" in refused.stdout

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.loader import ROOT, load
 
-FOLDERS = ("_modules", "_states", "_runners", "_beacons")
+FOLDERS = ("_modules", "_states", "_runners", "_beacons", "_output")
 FILES = [(folder, path.stem) for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
 
 

@@ -28,6 +28,7 @@ checkrecord = load("_modules", "checkrecord")
 planning = load("_modules", "planning")
 plans = load("_modules", "plans")
 readiness = load("_modules", "readiness")
+siteview = load("_modules", "siteview")
 
 RUN = "20260101T000000-7"
 HOLDER = {"run": RUN, "pid": 7, "since": "2026-01-01T00:00:00Z"}
@@ -85,6 +86,9 @@ def functions():
     }
     found["fleet.ask"] = create_autospec(fleet.ask, side_effect=CommandExecutionError("nobody is to be asked"))
     found["survey.take"] = create_autospec(survey.take)
+    found["siteview.look"] = create_autospec(siteview.look, side_effect=lambda topology, sites: {
+        site: {"policy": f"AUTOMATIC of {site}", "primary": None, "routers": {}, "nodes": {}, "wrong": [], "late": []}
+        for site in sites})
     found["plans.open"] = create_autospec(plans.open_, side_effect=plans.open_)
     found["checkrecord.latest"] = create_autospec(checkrecord.latest, return_value=None)
     found["readiness.extension"] = create_autospec(readiness.extension, return_value={"version": "1", "digest": "d"})
@@ -447,6 +451,10 @@ def held(run):
     return {**HOLDER, "run": run}
 
 
+def run_of(site):
+    return reprovision.status(site)["data"][site]["run"]
+
+
 @pytest.mark.parametrize(
     "state, holder, shown",
     [
@@ -462,7 +470,7 @@ def held(run):
 def test_status_believes_the_record_only_while_its_process_lives(functions, state, holder, shown):
     functions["runlock.running"].side_effect = lambda site: holder
     runrecord.save(record(state))
-    status = reprovision.status("east")["east"]
+    status = run_of("east")
     assert (status["state"], status["process"]) == (shown, holder)
     if shown == "running":
         assert status["next"] == "salt-run reprovision.watch east"
@@ -492,7 +500,7 @@ def test_status_believes_the_record_only_while_its_process_lives(functions, stat
 )
 def test_status_tells_the_step_and_how_many_are_done(steps, at, count):
     runrecord.save(record("failed", steps))
-    status = reprovision.status("east")["east"]
+    status = run_of("east")
     assert (status["step"], status["steps"], status["progress"]) == (at, count, {})
 
 
@@ -502,7 +510,7 @@ def test_status_tells_all_that_is_known_of_the_newest_run():
     found["steps"]["00 a"]["progress"] = {"west1": {"percent": 10}}
     runrecord.save(found)
     runrecord.save(record("done"))
-    status = reprovision.status("east")["east"]
+    status = run_of("east")
     del status["next"]
     assert status == {
         "run": "20260201T000000-7",
@@ -517,20 +525,42 @@ def test_status_tells_all_that_is_known_of_the_newest_run():
     }
 
 
-def test_status_of_every_site_that_had_a_run():
-    assert reprovision.status() == {}
-    runrecord.save({**record(), "failed": "north"})
+def test_status_shows_every_site_of_the_pillar_with_or_without_a_run(functions):
     runrecord.save(record("failed"))
     runrecord.report("west", {"decision": "x"})
-    assert {name: status["state"] for name, status in reprovision.status().items()} == {
-        "east": "failed",
-        "north": "done",
-    }
+    shown = reprovision.status()
+    assert shown["outputter"] == "tungsten_sites"
+    assert {name: (view["run"] or {}).get("state") for name, view in shown["data"].items()} == {
+        "east": "failed", "west": None}
+    assert [view["policy"] for view in shown["data"].values()] == ["AUTOMATIC of east", "AUTOMATIC of west"]
+    assert set(shown["data"]["east"]) == {"policy", "primary", "routers", "nodes", "wrong", "run"}
+    asked, sites = functions["siteview.look"].call_args.args
+    assert asked["sites"]["east"]["nodes"] == {"east1": "east1"} and sites == ["east", "west"]
 
 
-def test_status_of_a_site_without_a_run():
-    with pytest.raises(CommandExecutionError, match="no record of a run for site east"):
-        reprovision.status("east")
+def test_status_of_one_site_asks_no_other(functions):
+    assert list(reprovision.status("west")["data"]) == ["west"]
+    assert functions["siteview.look"].call_args.args[1] == ["west"]
+
+
+def test_status_of_the_runs_alone_asks_no_node(functions):
+    runrecord.save(record("failed"))
+    shown = reprovision.status(nodes=False)["data"]
+    assert shown["east"]["run"]["state"] == "failed" and shown["east"]["policy"] is None
+    functions["siteview.look"].assert_not_called()
+
+
+@pytest.mark.parametrize("site", [each for each in FORGED if each is not None], ids=lambda site: repr(site)[:20])
+def test_status_of_a_site_that_the_pillar_does_not_name(functions, site):
+    with pytest.raises(CommandExecutionError, match="is not one of the sites east, west"):
+        reprovision.status(site)
+    functions["siteview.look"].assert_not_called()
+
+
+def test_status_with_faults_in_the_pillar_names_them(pillar):
+    pillar["tungsten"]["sites"]["east"]["nodes"] = 7
+    with pytest.raises(CommandExecutionError, match="tungsten:sites:east:nodes"):
+        reprovision.status()
 
 
 def test_list_tells_every_run_oldest_first():

@@ -1,0 +1,269 @@
+"""siteview: what every node shows, and in words what of it is wrong; nothing is assumed of a silent one."""
+
+import copy
+from unittest.mock import create_autospec
+
+import pytest
+
+from tests.support.loader import load
+
+siteview = load("_modules", "siteview")
+fleet = load("_modules", "fleet")
+driftsigns = load("_modules", "driftsigns")
+topology_module = load("_modules", "topology")
+
+TUNGSTEN = {"sites": {
+    "east": {"nodes": {"east1": "m-east1", "east2": "m-east2"}},
+    "west": {"nodes": {"west1": "m-west1", "west2": "m-west2"}},
+}}
+NODES = {site: list(settings["nodes"]) for site, settings in TUNGSTEN["sites"].items()}
+SILENT = "does not answer topology.node (salt m-east2 test.ping)"
+
+
+def service(state="ONLINE", role="slave", seqno=7, latency=0.5, **more):
+    return {"state": state, "role": role, "appliedLastSeqno": seqno, "maximumStoredSeqNo": seqno,
+            "appliedLatency": latency, **more}
+
+
+def source(role):
+    return {"role": role, "state": "ONLINE", "reason": None, "alert": "OK", "alert_reason": None, "manager": "ONLINE",
+            "dataserver": "ONLINE", "replicator": {"role": role, "state": "ONLINE"}}
+
+
+def listing(site):
+    first, second = NODES[site]
+    return {
+        "coordinator": {"host": first, "policy": "AUTOMATIC", "state": "ONLINE"},
+        "routers": {f"connector@{host}": {"host": host, "state": "ONLINE"} for host in NODES[site]},
+        "datasources": {first: source("master"), second: source("slave")},
+    }
+
+
+class World:
+    """What each minion would say; a test changes it before it looks."""
+
+    def __init__(self):
+        self.topology = topology_module.validate(copy.deepcopy(TUNGSTEN))["topology"]
+        self.asked, self.silent, self.failing = [], set(), {}
+        self.cctrl = {f"m-{host}": listing(site) for site in NODES for host in NODES[site]}
+        self.cluster = {f"m-{host}": {site: service(role="master" if host.endswith("1") else "slave")}
+                        for site in NODES for host in NODES[site]}
+        other = {"east": "west", "west": "east"}
+        self.cross_site = {f"m-{host}": {other[site]: service()} for site in NODES for host in NODES[site]}
+        self.second = {}
+
+    def gather(self, minions, function, kwarg=None, timeout=60):
+        assert timeout == 15
+        which = kwarg["which"] if kwarg else {"topology.node": "node", "cctrl.ls": "cctrl"}[function]
+        assert not kwarg or (function, kwarg["full"]) == ("trepctl.services", True)
+        self.asked.append((which, list(minions)))
+        answers, faults = {}, {}
+        for minion in minions:
+            if minion in self.silent:
+                faults[minion] = f"does not answer {function} (salt {minion} test.ping)"
+            elif (minion, which) in self.failing:
+                faults[minion] = self.failing[minion, which]
+            elif which == "node":
+                answers[minion] = {"minion": minion}
+            else:
+                again = (which, minion) in self.second and [each for each, _ in self.asked].count(which) > 1
+                answers[minion] = self.second[which, minion] if again else getattr(self, which)[minion]
+        return {"answers": answers, "faults": faults}
+
+    def look(self, *sites):
+        return siteview.look(self.topology, list(sites or NODES))
+
+    def wrong(self, site="east"):
+        return self.look(site)[site]["wrong"]
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+    monkeypatch.setattr(siteview, "__salt__", {
+        "fleet.gather": create_autospec(fleet.gather, side_effect=world.gather),
+        "driftsigns.judge": create_autospec(driftsigns.judge, side_effect=driftsigns.judge),
+    }, raising=False)
+    return world
+
+
+def test_only_the_master_has_it(monkeypatch):
+    monkeypatch.setattr(siteview, "__opts__", {"__role": "minion"}, raising=False)
+    assert siteview.__virtual__() == (False, "siteview asks all nodes from the master; this is a minion")
+    siteview.__opts__["__role"] = "master"
+    assert siteview.__virtual__() == "siteview"
+
+
+def test_healthy_sites_as_they_are(world):
+    views = world.look()
+    assert list(views) == ["east", "west"]
+    assert views["east"] == {
+        "policy": "AUTOMATIC", "primary": "east1", "wrong": [], "late": [],
+        "routers": {"connector@east1": "ONLINE", "connector@east2": "ONLINE"},
+        "nodes": {
+            host: {
+                "minion": f"m-{host}", "role": role, "datasource": "ONLINE", "reason": None, "dataserver": "ONLINE",
+                "manager": "ONLINE", "services": {
+                    "east": {"home": "cluster", "role": role, "state": "ONLINE", "seqno": 7, "stored": 7,
+                             "latency": 0.5},
+                    "west": {"home": "cross_site", "role": "slave", "state": "ONLINE", "seqno": 7, "stored": 7,
+                             "latency": 0.5},
+                },
+            } for host, role in (("east1", "master"), ("east2", "slave"))
+        },
+    }
+    everybody = ["m-east1", "m-east2", "m-west1", "m-west2"]
+    assert world.asked == [(which, everybody) for which in ("node", "cctrl", "cluster", "cross_site")]
+
+
+def test_one_site_alone(world):
+    assert list(world.look("west")) == ["west"]
+    assert {minion for _, minions in world.asked for minion in minions} == {"m-west1", "m-west2"}
+
+
+def test_a_silent_node_is_named_once_and_waited_for_once(world):
+    world.silent = {"m-east2"}
+    view = world.look("east")["east"]
+    assert view["wrong"] == [f"m-east2: {SILENT}"]
+    assert view["nodes"]["east2"]["services"] == {} and view["nodes"]["east2"]["datasource"] == "ONLINE"
+    assert [minions for which, minions in world.asked if which != "node"] == [["m-east1"]] * 3
+
+
+def test_of_a_site_that_is_silent_nothing_is_known(world):
+    world.silent = {"m-east1", "m-east2"}
+    view = world.look("east")["east"]
+    assert (view["policy"], view["primary"], view["routers"]) == (None, None, {})
+    assert {node["datasource"] for node in view["nodes"].values()} == {None}
+    assert view["wrong"][0] == (
+        "east: no node tells what cctrl shows; policy, routers and datasources are not known")
+    assert len(view["wrong"]) == 3
+    assert world.asked == [("node", ["m-east1", "m-east2"])], "nobody is there to be asked more"
+
+
+@pytest.mark.parametrize("which, rest", [("cctrl", {"east", "west"}), ("cluster", {"west"}), ("cross_site", {"east"})])
+def test_a_tool_that_fails_is_quoted_and_the_rest_is_shown(world, which, rest):
+    world.failing["m-east1", which] = "it cannot be read"
+    view = world.look("east")["east"]
+    assert view["wrong"] == ["m-east1: it cannot be read"]
+    assert set(view["nodes"]["east1"]["services"]) == rest
+    assert view["policy"] == "AUTOMATIC", "the other node tells it"
+
+
+def test_a_tool_that_fails_in_the_same_words_is_told_once(world):
+    for which in ("cluster", "cross_site"):
+        world.failing["m-east1", which] = "trepctl is not there"
+    assert world.wrong() == ["m-east1: trepctl is not there"]
+
+
+def change(world, host, **more):
+    """What cctrl shows of a datasource, on all nodes of east."""
+    for minion in ("m-east1", "m-east2"):
+        world.cctrl[minion]["datasources"][host].update(more)
+
+
+@pytest.mark.parametrize("more, told", [
+    ({"state": "SHUNNED", "reason": "MANUALLY-SHUNNED", "alert": "SHUNNED"},
+     "its datasource is SHUNNED (MANUALLY-SHUNNED)"),
+    ({"state": "FAILED"}, "its datasource is FAILED"),
+    ({"state": None}, "its datasource is not readable"),
+    ({"alert": "CRITICAL", "alert_reason": "REPLICATOR IS OFFLINE"}, "cctrl says CRITICAL: REPLICATOR IS OFFLINE"),
+    ({"alert": "WARN"}, "cctrl says WARN: no reason told"),
+    ({"manager": "STATUS NOT AVAILABLE"}, "cctrl shows its manager as STATUS NOT AVAILABLE"),
+    ({"dataserver": "STOPPED"}, "cctrl shows its data server as STOPPED"),
+    ({"dataserver": None}, "cctrl shows its data server as unknown"),
+    ({"replicator": {"role": "slave", "state": "OFFLINE"}}, "cctrl shows its cluster replicator as OFFLINE"),
+    ({"replicator": None}, "cctrl shows its cluster replicator as unknown"),
+])
+def test_what_is_wrong_with_a_datasource(world, more, told):
+    change(world, "east2", **more)
+    assert world.wrong() == [f"m-east2: {told}"]
+
+
+def test_a_policy_that_lets_nothing_recover(world):
+    for minion in ("m-east1", "m-east2"):
+        world.cctrl[minion]["coordinator"]["policy"] = "MAINTENANCE"
+    assert world.wrong() == ["east: its policy is MAINTENANCE, so nothing recovers by itself"]
+
+
+def test_no_coordinator_is_no_policy(world):
+    for minion in ("m-east1", "m-east2"):
+        world.cctrl[minion]["coordinator"] = None
+    assert world.wrong() == ["east: its policy is not known, so nothing recovers by itself"]
+
+
+def test_a_router_that_is_off(world):
+    world.cctrl["m-east1"]["routers"]["connector@east2"]["state"] = "OFFLINE"
+    assert world.wrong() == ["east: router connector@east2 is OFFLINE"]
+
+
+def test_the_coordinators_own_view_counts(world):
+    for minion in ("m-east1", "m-east2"):
+        world.cctrl[minion]["coordinator"]["host"] = "east2"
+    world.cctrl["m-east1"]["routers"] = {}
+    assert len(world.look("east")["east"]["routers"]) == 2
+
+
+def test_nodes_that_do_not_agree(world):
+    world.cctrl["m-east2"]["coordinator"]["policy"] = "MANUAL"
+    world.cctrl["m-east2"]["datasources"]["east1"]["role"] = "slave"
+    assert world.wrong() == [
+        "east: its nodes do not agree on the policy: east1 sees AUTOMATIC, east2 sees MANUAL",
+        "east: its nodes do not agree on the primary: east1 sees east1, east2 sees none",
+    ]
+
+
+def test_two_primaries(world):
+    change(world, "east2", role="master")
+    assert world.wrong() == ["east: cctrl shows more than one primary: east1 and east2"]
+
+
+def test_no_primary(world):
+    change(world, "east1", role="slave")
+    assert world.wrong() == ["east: cctrl shows no primary"]
+    assert world.look("east")["east"]["primary"] is None
+
+
+def test_a_node_that_only_one_of_pillar_and_cctrl_knows(world):
+    for minion in ("m-east1", "m-east2"):
+        sources = world.cctrl[minion]["datasources"]
+        sources["east9"] = sources.pop("east2")
+    assert world.wrong() == [
+        "east: cctrl lists east9, which is not in the pillar", "m-east2: cctrl does not list it"]
+
+
+@pytest.mark.parametrize("home, name", [("cluster", "east"), ("cross_site", "west")])
+@pytest.mark.parametrize("now, told", [
+    (service("OFFLINE:ERROR", seqno=-1, pendingError="it broke", pendingErrorSeqno=8), "is OFFLINE:ERROR: it broke"),
+    (service("OFFLINE:NORMAL", seqno=-1), "is OFFLINE:NORMAL"),
+    (service("GOING-ONLINE:SYNCHRONIZING", timeInStateSeconds=5.0), "is GOING-ONLINE:SYNCHRONIZING"),
+    (None, "is gone: its replicator has none"),
+])
+def test_what_is_wrong_with_a_service(world, home, name, now, told):
+    getattr(world, home)["m-east2"] = {name: now} if now else {}
+    (text,) = world.wrong()
+    assert text.startswith(f"m-east2: service {name} {told}")
+
+
+def test_one_that_lags(world):
+    world.cross_site["m-east2"] = {"west": service(seqno=7, latency=400.0)}
+    world.second["cross_site", "m-east2"] = {"west": service(seqno=8, latency=401.0)}
+    assert world.wrong() == ["m-east2: service west is 401 s behind, more than 300 s"]
+    assert world.asked[-2:] == [("cluster", ["m-east2"]), ("cross_site", ["m-east2"])], "only who is late, once more"
+
+
+def test_one_that_rests_since_a_transaction_that_came_late(world):
+    world.cross_site["m-east2"] = {"west": service(seqno=7, latency=400.0)}
+    assert world.wrong() == []
+
+
+def test_one_that_falls_silent_before_the_second_look(world):
+    world.cross_site["m-east2"] = {"west": service(seqno=7, latency=400.0)}
+    gather = siteview.__salt__["fleet.gather"].side_effect
+
+    def silent_later(minions, *words, **more):
+        if len(world.asked) == 4:
+            world.silent = {"m-east2"}
+        return gather(minions, *words, **more)
+
+    siteview.__salt__["fleet.gather"].side_effect = silent_later
+    assert "m-east2: does not answer trepctl.services (salt m-east2 test.ping)" in world.wrong()
