@@ -30,7 +30,6 @@ TELLING_BYTES = 100_000_000
 UNCHANGED = "nothing to change"
 LEFT_OUT = "Done in attempt "
 WIDTH = 110
-UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def __virtual__():
@@ -415,23 +414,6 @@ def _table(rows, indent="  "):
     return lines
 
 
-def _human(size):
-    if size is None:
-        return "unknown"
-    unit = 0
-    while size >= 1000 and unit < len(UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.1f} {UNITS[unit]}" if unit else f"{size} {UNITS[unit]}"
-
-
-def _duration(seconds):
-    if seconds is None:
-        return "unknown"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
 def _head(plan):
     facts = plan["binding"]
     order, primaries = facts["order"], facts["primaries"]
@@ -475,18 +457,20 @@ def _lost(plan):
 
 
 def _sized(plan):
+    size_of = __salt__["runwords.size"]
     return ["", "Data:", *_table([
-        (minion, f"{_human(size['used'])} used", f"{_human(size['free'])} free")
+        (minion, f"{size_of(size['used'])} used", f"{size_of(size['free'])} free")
         for minion, size in plan["sizes"].items()])]
 
 
 def _timed(plan):
+    size_of, duration = __salt__["runwords.size"], __salt__["runwords.duration"]
     expected, order = plan["expected"], plan["binding"]["order"]
-    rows = [(f"copy of {_human(expected['copy']['bytes'])} from {order['donor']}", expected["copy"])]
+    rows = [(f"copy of {size_of(expected['copy']['bytes'])} from {order['donor']}", expected["copy"])]
     rows += [(f"{order['replica_method']} to {host}", each) for host, each in expected["replicas"].items()]
     rows += [("all else", expected["other"]), ("in total", expected["total"]),
              (f"{order['donor']} out of service", expected["donor_outage"])]
-    return ["", "Time:", *_table([(what, _duration(each["seconds"]), f"({each['basis']})") for what, each in rows])]
+    return ["", "Time:", *_table([(what, duration(each["seconds"]), f"({each['basis']})") for what, each in rows])]
 
 
 def _stepped(plan):

@@ -79,6 +79,29 @@ def save(record):
     return True
 
 
+def keep_page(site, run, text):
+    """
+    Keep a run's report beside its record.
+
+    Returns its path. Raises CommandExecutionError when it cannot be written.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runrecord.keep_page east 20261123T150102-7 "$page"
+    """
+    if not _SITE.fullmatch(str(run)):
+        raise CommandExecutionError(f"{run!r} is not the id of a run")
+    path = _folder(site) / f"{run}.html"
+    try:
+        with salt.utils.files.set_umask(0o077), salt.utils.atomicfile.atomic_open(str(path), "w") as out:
+            out.write(text)
+    except OSError as error:
+        raise CommandExecutionError(f"The report cannot be written to {path}: {error.strerror}") from error
+    return str(path)
+
+
 def load(site, run):
     """
     Return one run's record, or None.

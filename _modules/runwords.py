@@ -9,6 +9,7 @@ import salt.utils.json
 
 __virtualname__ = "runwords"
 
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
 COMMAND = "salt-run state.orch orch.reprovision"
 
 
@@ -168,3 +169,50 @@ def copy_progress(log):
         return {}
     sent, percent, rate = lines[-1]
     return {"bytes": int(sent.replace(",", "")), "percent": int(percent), "rate": rate}
+
+
+def size(count):
+    """
+    Say a number of bytes as people do. Pure.
+
+    count
+        The number; a kB has 1000 of them. None if it is not known.
+
+    Returns a text, for example ``109.2 MB``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.size 109166899
+    """
+    if count is None:
+        return "unknown"
+    unit = 0
+    while count >= 1000 and unit < len(UNITS) - 1:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.1f} {UNITS[unit]}" if unit else f"{count} {UNITS[unit]}"
+
+
+def duration(seconds):
+    """
+    Say a duration as people do. Pure.
+
+    seconds
+        The duration. None if it is not known.
+
+    Returns a text, for example ``4.2 s``, ``3 min 05 s`` or ``1 h 02 min``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.duration 185
+    """
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -442,9 +442,7 @@ def _newest_run(site):
     if not found:
         return None
     holder = _exec("runlock.running", site)
-    state = found["state"]
-    if state == "running" and (holder is None or holder.get("run") != found["run"]):
-        state = "interrupted"
+    state = _state(found, holder)
     done = [name for name in found["plan"] if found["steps"].get(name, {}).get("state") == "done"]
     at = next((name for name in found["plan"] if found["steps"].get(name, {}).get("state") not in (None, "done")), None)
     return {
@@ -456,6 +454,44 @@ def _newest_run(site):
             "done": "nothing to do",
         }.get(state, f"run it again, it goes on from there: {_exec('runwords.again', found)}"),
     }
+
+
+def report(site, run=None, page=False):
+    """
+    Tell all that is on record of a run: who, when, every step and what each node said, how long the donor was away,
+    what was copied and verified, how to go on. On a terminal it is a text for a ticket; with ``--out=json`` it is the
+    data.
+
+    site
+        The failed site.
+    run
+        The id of the run; the newest one if not given.
+    page
+        True to write it as one HTML page, which loads nothing from anywhere, beside the record. Only root may read it.
+
+    Returns what ``runreport.tell`` returns, and ``{"text": the text, "page": path of the page or None}``. Raises
+    CommandExecutionError when there is no such run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run reprovision.report east
+        salt-run reprovision.report east page=True
+        salt-run reprovision.report east 20261127T024250-940 --out=json
+    """
+    found = record(site, run)
+    plan = _exec("plans.load", found["plan_id"]) if found.get("plan_id") else None
+    told = _exec("runreport.tell", found, _state(found, _exec("runlock.running", site)), plan)
+    written = _exec("runrecord.keep_page", site, found["run"], _exec("runpage.make", told)) if page is True else None
+    return {"data": {**told, "text": _exec("runreport.text", told), "page": written}, "outputter": "tungsten_report"}
+
+
+def _state(found, holder):
+    """A record says running for as long as its process lives, and afterwards, if that died."""
+    if found["state"] == "running" and (holder is None or holder.get("run") != found["run"]):
+        return "interrupted"
+    return found["state"]
 
 
 def list_(site=None):

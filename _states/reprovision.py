@@ -240,8 +240,23 @@ def _return_donor(run):
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the run's own failure has to be told
         run["donor_trouble"] = f"{type(error).__name__}: {error}"
         return
-    run.update(donor_state="returned", donor_trouble=None)
+    _donor_is_back(run)
+    run["donor_trouble"] = None
     _save(run)
+
+
+def _donor_is_out(run):
+    run["donor_state"] = "taken"
+    outages = run.setdefault("donor_outages", [])
+    # Of an attempt that died it may still be out.
+    if not outages or outages[-1]["until"]:
+        outages.append({"from": __salt__["runrecord.now"](), "until": None})
+
+
+def _donor_is_back(run):
+    run["donor_state"] = "returned"
+    for outage in run.get("donor_outages", [])[-1:]:
+        outage["until"] = outage["until"] or __salt__["runrecord.now"]()
 
 
 # --- a step
@@ -306,7 +321,7 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
     try:
         _go_on_or_stop(run)
         if takes_donor:
-            run["donor_state"] = "taken"
+            _donor_is_out(run)
         _open_step(name)
         result, comment, changes = _application(name, minions, sls, run, timeout, one_by_one)
         if not result:
@@ -314,7 +329,7 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
         if copies:
             run["copied"] = True
         if gives_donor_back:
-            run["donor_state"] = "returned"
+            _donor_is_back(run)
         _close_step(name, "done", comment)
     except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs
         return _stop(name, _as_told(error), gives_donor_back)

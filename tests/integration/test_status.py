@@ -1,6 +1,7 @@
-"""reprovision.status over real Salt: what it shows of a healthy and of a broken site, for people and for programs."""
+"""reprovision.status and .report over real Salt: what they show, for people and for programs."""
 
 import json
+from pathlib import Path
 
 
 def status(master, *arguments):
@@ -54,3 +55,21 @@ def test_of_one_site_and_of_none_that_the_pillar_does_not_name(master, world):
     assert list(as_json(master, "west")) == ["west"]
     refused = status(master, "nowhere")
     assert refused.returncode != 0 and "is not one of the sites east, west" in refused.stdout + refused.stderr
+
+
+def test_a_report_of_a_run_for_a_ticket_for_programs_and_as_a_page(master, world):
+    assert master.salt_run_cli(timeout=300).run("state.orch", "orch.reprovision").returncode == 0
+    done = master.salt_run_cli(timeout=60).run("reprovision.report", "east", "page=True")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert (report["state"], report["donor"], len(report["steps"])) == ("done", "west2", 22)
+    assert {step["state"] for step in report["steps"]} == {"done"}
+    (outage,) = report["donor_out"]
+    taken, given_back = (next(step for step in report["steps"] if step["name"].startswith(number))
+                         for number in ("06", "11"))
+    assert outage["from"] <= taken["started"] and outage["until"] >= given_back["started"]
+    said = {each["node"] for step in report["steps"] for each in step["said"]}
+    assert {"east1", "east2", "west1", "west2"} <= said
+    assert Path(report["page"]).read_text().startswith("<!DOCTYPE html>")
+    text = master.salt_run_cli(timeout=60).run("reprovision.report", "east", "--out=tungsten_report").stdout
+    assert text.startswith("Site east is re-provisioned and verified") and "out of service from" in text

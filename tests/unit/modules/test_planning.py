@@ -13,6 +13,7 @@ applied = load("_modules", "applied")
 fleet = load("_modules", "fleet")
 readiness = load("_modules", "readiness")
 runrecord = load("_modules", "runrecord")
+runwords = load("_modules", "runwords")
 topology_module = load("_modules", "topology")
 
 RUN = "20260101T000000-7"
@@ -75,6 +76,8 @@ def functions(positions, records):
         "fleet.gather": create_autospec(fleet.gather, side_effect=gather),
         "readiness.extension": create_autospec(readiness.extension, return_value={"version": "1", "digest": "d"}),
         "readiness.text": create_autospec(readiness.text, side_effect=readiness.text),
+        **{f"runwords.{name}": create_autospec(getattr(runwords, name), side_effect=getattr(runwords, name))
+           for name in ("size", "duration")},
         "runrecord.every": create_autospec(
             runrecord.every, side_effect=lambda site: [run for run in records if run["failed"] == site]),
     }
@@ -499,14 +502,3 @@ class TestText:
                   for number in range(3)}
         text = planning.text(shown(make(topology, found, {**self.LOSSES, "tables": tables}, steps)))
         assert max(map(len, text.splitlines())) <= planning.WIDTH
-
-    @pytest.mark.parametrize("seconds, told", [
-        (None, "unknown"), (0, "0 s"), (59, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (7325, "2 h 02 min")])
-    def test_durations(self, seconds, told):
-        assert planning._duration(seconds) == told
-
-    @pytest.mark.parametrize("size, told", [
-        (None, "unknown"), (0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (GIGA, "1.0 GB"),
-        (5 * 10**15, "5000.0 TB")])
-    def test_sizes(self, size, told):
-        assert planning._human(size) == told

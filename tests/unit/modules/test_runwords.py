@@ -157,3 +157,17 @@ class TestHowToGoOn:
 ])
 def test_progress_is_what_rsync_said_last(log, expected):
     assert runwords.copy_progress(log) == expected
+
+
+@pytest.mark.parametrize("seconds, told", [
+    (None, "unknown"), (0, "0 s"), (59, "59 s"), (4.2, "4.2 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"),
+    (7325, "2 h 02 min")])
+def test_durations(seconds, told):
+    assert runwords.duration(seconds) == told
+
+
+@pytest.mark.parametrize("count, told", [
+    (None, "unknown"), (0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (10**9, "1.0 GB"),
+    (5 * 10**15, "5000.0 TB")])
+def test_sizes(count, told):
+    assert runwords.size(count) == told

@@ -28,6 +28,8 @@ checkrecord = load("_modules", "checkrecord")
 planning = load("_modules", "planning")
 plans = load("_modules", "plans")
 readiness = load("_modules", "readiness")
+runpage = load("_modules", "runpage")
+runreport = load("_modules", "runreport")
 siteview = load("_modules", "siteview")
 
 RUN = "20260101T000000-7"
@@ -73,9 +75,11 @@ def functions():
             getattr(module, name), side_effect=getattr(module, name)
         )
         for module, names in (
-            (runrecord, "now save load latest every sites ask_to_stop asked_to_stop report reported"),
+            (runrecord, "now save load latest every sites keep_page ask_to_stop asked_to_stop report reported"),
             (runlock, "running claim take_away"),
-            (runwords, "command again person"),
+            (runwords, "command again person size duration"),
+            (runreport, "tell text"),
+            (runpage, "make"),
             (attempt, "refuse_repetition refuse_half_built needless"),
             (plans, "propose load every consider decide"),
             (planning, "binding digest changes steps make text"),
@@ -133,6 +137,8 @@ def configure_loader_modules(functions, pillar, client, tmp_path):
         attempt: {"__opts__": opts, "__salt__": functions},
         plans: {"__opts__": opts, "__salt__": functions},
         planning: {"__opts__": opts, "__salt__": functions},
+        runreport: {"__salt__": functions},
+        runpage: {"__salt__": functions},
     }
 
 
@@ -444,7 +450,7 @@ def test_preflight_of_a_pillar_with_faults_asks_nobody(functions, pillar, tungst
     functions["survey.take"].assert_not_called()
 
 
-# --- status and list
+# --- status
 
 
 def held(run):
@@ -561,6 +567,61 @@ def test_status_with_faults_in_the_pillar_names_them(pillar):
     pillar["tungsten"]["sites"]["east"]["nodes"] = 7
     with pytest.raises(CommandExecutionError, match="tungsten:sites:east:nodes"):
         reprovision.status()
+
+
+# --- report
+
+
+def test_a_report_of_the_newest_run_for_a_terminal_and_for_programs(functions, capsys):
+    runrecord.save(record("done"))
+    runrecord.save(record("failed", [("00 a", "failed")], run="20260201T000000-7"))
+    told = reprovision.report("east")
+    assert told["outputter"] == "tungsten_report"
+    data = told["data"]
+    assert (data["run"], data["state"], data["page"]) == ("20260201T000000-7", "failed", None)
+    assert data["text"].startswith("Site east is not re-provisioned: the run has failed (run 20260201T000000-7).")
+    assert data["approved"] is None
+    assert reprovision.report("east", RUN)["data"]["state"] == "done"
+    assert capsys.readouterr() == ("", "")
+    functions["runpage.make"].assert_not_called()
+
+
+def test_a_report_of_a_run_whose_process_has_died(functions):
+    runrecord.save(record("running"))
+    assert reprovision.report("east")["data"]["state"] == "interrupted"
+    functions["runlock.running"].side_effect = lambda site: held(RUN)
+    assert reprovision.report("east")["data"]["state"] == "running"
+
+
+def test_a_report_tells_who_approved(functions):
+    plan = {"plan": "east-20260101T000000-1a2b", "by": "alice", "decided": {
+        "state": "approved", "who": "bob", "reason": None, "at": "x"}}
+    functions["plans.load"].side_effect = lambda name: {plan["plan"]: plan}[name]
+    runrecord.save({**record("done"), "plan_id": plan["plan"]})
+    assert reprovision.report("east")["data"]["approved"] == plan
+
+
+def test_a_report_as_a_page_lies_beside_the_record_for_root_alone():
+    runrecord.save(record("done"))
+    path = reprovision.report("east", page=True)["data"]["page"]
+    assert path.endswith(f"/reprovision/east/{RUN}.html")
+    assert open(path).read().startswith("<!DOCTYPE html>") and os.stat(path).st_mode & 0o777 == 0o600
+    assert [found["run"] for found in reprovision.list_("east")] == [RUN], "it is no record"
+
+
+@pytest.mark.parametrize("page", ["/etc/passwd", "True", 1])
+def test_no_report_is_written_where_somebody_says(functions, page):
+    runrecord.save(record("done"))
+    assert reprovision.report("east", page=page)["data"]["page"] is None
+    functions["runrecord.keep_page"].assert_not_called()
+
+
+def test_there_is_no_report_of_no_run():
+    with pytest.raises(CommandExecutionError, match="no record of a run for site east"):
+        reprovision.report("east")
+
+
+# --- list
 
 
 def test_list_tells_every_run_oldest_first():

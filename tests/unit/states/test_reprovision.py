@@ -842,6 +842,27 @@ class TestDonor:
         assert targets(minions) == [["m1"]] and saved()["donor_state"] == "in its site"
         functions["fleet.ask"].assert_not_called()
 
+    def test_how_long_it_is_out_is_on_record(self, functions, minions):
+        times = iter(range(100))
+        functions["runrecord.now"].side_effect = lambda: f"at {next(times):03}"
+        step()
+        assert "donor_outages" not in saved()
+        self.take(minions)
+        (outage,) = saved()["donor_outages"]
+        assert outage["until"] is None
+        # A second attempt takes what an attempt that died has left out: it is the same outage.
+        self.take(minions)
+        assert saved()["donor_outages"] == [outage]
+        step("11 donor given back", "donor", gives_donor_back=True)
+        (ended,) = saved()["donor_outages"]
+        assert ended["from"] == outage["from"] and ended["until"] > ended["from"]
+        self.take(minions)
+        first, second = saved()["donor_outages"]
+        assert first == ended and second["until"] is None
+        self.fails(minions)
+        step()
+        assert saved()["donor_outages"][1]["until"], "given back after a failure, too"
+
     @pytest.mark.parametrize("test, state", [(True, "in its site"), (False, "taken")])
     def test_in_test_mode_it_is_neither_taken_nor_given_back(self, functions, minions, test, state):
         set_test(test)
