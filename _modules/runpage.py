@@ -23,7 +23,7 @@ def make(report):
     report
         As ``runreport.tell`` returns it.
 
-    Returns the HTML text.
+    Returns the HTML text, in ASCII.
 
     CLI Example:
 
@@ -34,7 +34,9 @@ def make(report):
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      lstrip_blocks=True)
     environment.filters.update(size=__salt__["runwords.size"], duration=__salt__["runwords.duration"])
-    return environment.from_string(PAGE).render(report=report, bars=_bars(report), nodes=_by_node(report))
+    page = environment.from_string(PAGE).render(report=report, bars=_bars(report), nodes=_by_node(report))
+    # The master may run in a locale that can write nothing else.
+    return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def _bars(report):

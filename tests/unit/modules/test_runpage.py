@@ -78,6 +78,11 @@ def test_what_a_tool_said_is_shown_and_not_obeyed(words):
     assert made.words.count(words) == 7
 
 
+def test_it_can_be_written_in_any_locale():
+    made = runpage.make(runreport.tell(record(donor="wést2"), "done"))
+    assert made.isascii() and "w&#233;st2" in made
+
+
 def test_one_that_has_only_begun():
     run = record(steps={}, copied=False, verified=None, finished=None, bytes=None, donor_outages=[])
     made = page(run, "running")

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -116,6 +117,28 @@ def test_no_folder_outside(tmp_path, site):
 def test_no_record_outside(run):
     with pytest.raises(CommandExecutionError, match="is not the id of a run"):
         runrecord.load("east", run)
+
+
+def test_a_page_lies_beside_the_record_and_is_none(tmp_path):
+    runrecord.save({"run": "20260101T000000-7", "failed": "east"})
+    path = Path(runrecord.keep_page("east", "20260101T000000-7", "<html>…"))
+    assert path == tmp_path / "reprovision/east/20260101T000000-7.html"
+    assert path.read_text() == "<html>…" and path.stat().st_mode & 0o777 == 0o600
+    assert [each["run"] for each in runrecord.every("east")] == ["20260101T000000-7"]
+    assert runrecord.latest("east")["run"] == "20260101T000000-7"
+
+
+@pytest.mark.parametrize("run", ["", "../x", "a/b", "x.html", "a\0"])
+def test_no_page_outside(tmp_path, run):
+    with pytest.raises(CommandExecutionError, match="is not the id of a run"):
+        runrecord.keep_page("east", run, "x")
+    assert list(tmp_path.rglob("*.html")) == []
+
+
+def test_a_page_that_cannot_be_written(tmp_path):
+    (tmp_path / "reprovision/east/20260101T000000-7.html").mkdir(parents=True)
+    with pytest.raises(CommandExecutionError, match="The report cannot be written to .*7.html"):
+        runrecord.keep_page("east", "20260101T000000-7", "x")
 
 
 def test_every_record_of_a_site_oldest_first(tmp_path):

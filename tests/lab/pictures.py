@@ -1,0 +1,83 @@
+"""Take the pictures of docs/pictures from a real run in the lab: what the operator sees of it."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from labkit import data, hosts, plan, salt  # noqa: E402
+from labkit.plan import MASTER  # noqa: E402
+from labkit.shell import LabError, run, say  # noqa: E402
+
+FAILED = plan.SITE_NAMES[0]
+FOLDER = Path(__file__).resolve().parents[2] / "docs/pictures"
+MEGABYTES = 40
+WIDE, NARROW = 1100, 420
+
+
+def terminal(lab, name, argv):
+    """A picture of what a command prints on a terminal."""
+    said = hosts.execute(lab, MASTER, [*argv, "--force-color", "--log-level=quiet"], capture=True)
+    if said.returncode:
+        raise LabError(f"{argv} ended with {said.returncode}: {said.stdout}{said.stderr}")
+    say(said.stdout)
+    with tempfile.NamedTemporaryFile("w") as shown:
+        shown.write(said.stdout)
+        shown.flush()
+        html = run(["aha", "--black", "--title", name, "-f", shown.name]).stdout
+    shoot(name, html.replace("<pre>", "<pre style='font: 14px monospace; padding: 1rem'>"), WIDE,
+          60 + 17 * (said.stdout.count("\n") + 2))
+
+
+def shoot(name, html, width, height):
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page.html"
+        page.write_text(html)
+        run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+             f"--user-data-dir={folder}/profile", f"--window-size={width},{height}",
+             f"--screenshot={FOLDER / name}.png", page.as_uri()])
+    say(f"{FOLDER / name}.png")
+
+
+def take(lab):
+    hosts.up(lab)
+    salt.ready(lab)
+    data.wait_online(lab)
+    rows = data.fill(lab, MEGABYTES)
+    data.start_load(lab, rows)
+    data.make_drift(lab, FAILED, rows)
+    host = lab.site_nodes()[FAILED][1]
+    # What an on-call finds: a cross-site service that somebody has stopped, under a policy that nobody has set back.
+    hosts.execute(lab, host, ["salt-call", "cctrl.set_policy", "MAINTENANCE", "--out=quiet"], capture=True)
+    hosts.execute(lab, host, ["salt-call", "trepctl.offline", plan.SITE_NAMES[1], "cross_site", "--out=quiet"],
+                  capture=True)
+    terminal(lab, "status-wrong", ["salt-run", "reprovision.status"])
+    hosts.execute(lab, host, ["salt-call", "trepctl.online", plan.SITE_NAMES[1], "cross_site", "--out=quiet"],
+                  capture=True)
+    hosts.execute(lab, MASTER, ["salt-run", "state.orch", "orch.reprovision", "--out=quiet"], capture=True)
+    terminal(lab, "status-well", ["salt-run", "reprovision.status"])
+    terminal(lab, "report-text", ["salt-run", "reprovision.report", FAILED])
+    written = salt.call(lab, ["salt-run", "reprovision.report", FAILED, "page=True", "--out=json"])["page"]
+    page = (lab.root(MASTER) / written.lstrip("/")).read_text()
+    shoot("report", page, WIDE, 1500)
+    shoot("report-telephone", page, NARROW, 900)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/lab/pictures.py", description=__doc__,
+                                     epilog="Needs root, and Debian's packages aha and chromium.")
+    parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    subprocess.run([str(FOLDER.parents[1] / "tests/setup"), "lab"], check=True)
+    lab = plan.Lab(name="pictures", delays={})
+    hosts.down(lab)
+    try:
+        take(lab)
+    finally:
+        hosts.down(lab)
+
+
+if __name__ == "__main__":
+    main()
