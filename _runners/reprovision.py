@@ -128,8 +128,10 @@ def _show_news(current, shown):
         for node, far in step.get("progress", {}).items():
             if "percent" in far and shown.get((name, node)) != far["percent"]:
                 shown[name, node] = far["percent"]
-                print(f"        {node}: {far['bytes']:,} bytes, {far['percent']} %, {far['rate']}", file=sys.stderr,
-                      flush=True)
+                # rsync's own word for it is, at the end of every file, the time that has passed.
+                left = far["seconds"] * (100 - far["percent"]) / max(far["percent"], 1)
+                print(f"        {node}: {far['bytes']:,} bytes, {far['percent']} %, {far['rate']}, "
+                      f"about {_exec('runwords.duration', round(left))} left", file=sys.stderr, flush=True)
         if shown.get(name) != step["state"]:
             shown[name] = step["state"]
             mark = {"running": "…", "done": "ok", "failed": "FAILED", "interrupted": "interrupted"}[step["state"]]

@@ -186,7 +186,7 @@ def test_a_run_that_stops_goes_on_under_its_plan(master, world, pillar_root):
     assert record["state"] == "failed" and record["plan_id"] == made["plan"]
     told = next(step["comment"] for step in record["steps"].values() if step["state"] == "failed")
     world.change(faults={})
-    command = run(master, "status", "east")[0]["east"]["next"]
+    command = run(master, "status", "east")[0]["east"]["run"]["next"]
     pillar = json.loads(command.partition("pillar='")[2].rstrip("'"))
     assert pillar["reprovision"]["plan"] == made["plan"], told
     again = master.salt_run_cli(timeout=300).run("state.orch", "orch.reprovision", order(**pillar["reprovision"]))

@@ -62,7 +62,7 @@ def test_a_run_that_fails_after_the_copy_goes_on_without_a_second_one(master, wo
     assert code != 0 and name == STARTED and "The donor west2 is back in its site." in comment
     assert_back(world)
     assert_out_of_use(world)
-    status = ask(master, "status", "east")["east"]
+    status = ask(master, "status", "east")["east"]["run"]
     run = runs(master)[0]
     assert (status["run"], status["state"], status["step"], status["steps"], status["attempts"]) == (
         run, "failed", STARTED, "12 of 22", 1)
@@ -85,7 +85,7 @@ def test_a_run_that_fails_after_the_copy_goes_on_without_a_second_one(master, wo
     assert runs(master) == [run] and record["state"] == "done" and record["copied"]
     assert [attempt["how"] for attempt in record["attempts"]] == [f"failed at step {STARTED!r}", "done"]
     assert (record["steps"][COPIED]["done_in"], record["steps"][STARTED]["done_in"]) == (1, 2)
-    assert ask(master, "status", "east")["east"]["next"] == "nothing to do"
+    assert ask(master, "status", "east")["east"]["run"]["next"] == "nothing to do"
 
 
 def test_a_failed_copy_gives_the_donor_back_and_a_fresh_run_begins_anew(master, world):
@@ -128,7 +128,7 @@ def test_an_aborted_copy_ends_the_donor_comes_back_and_the_same_command_complete
     thread.start()
     try:
         wait_for(outcome, lambda: "progress" in ((latest(master) or {"steps": {}})["steps"].get(COPIED) or {}))
-        status = ask(master, "status", "east")["east"]
+        status = ask(master, "status", "east")["east"]["run"]
         assert (status["state"], status["step"], status["donor_state"]) == ("running", COPIED, "taken")
         assert status["process"]["run"] == status["run"] == runs(master)[0]
         assert status["progress"]["west2"]["percent"] == 45
@@ -144,7 +144,7 @@ def test_an_aborted_copy_ends_the_donor_comes_back_and_the_same_command_complete
     assert_back(world)
     assert_out_of_use(world)
     assert journal(world, "datacopy.sync") == []
-    assert ask(master, "status", "east")["east"]["state"] == "aborted"
+    assert ask(master, "status", "east")["east"]["run"]["state"] == "aborted"
 
     code, states = orchestrate(master)
     assert failed(states) == [] and code == 0
@@ -182,5 +182,6 @@ def test_all_is_well_and_nothing_was_ever_run(master, world):
     look = ask(master, "preflight", "failed=east", "definitive=west")
     assert (look["ready"], look["findings"], look["donor"], look["resumes"]) == (True, [], "west2", False)
     assert look["primaries"] == {"east": "east1", "west": "west1"}
-    assert ask(master, "list") == [] and ask(master, "status") == {}
+    assert ask(master, "list") == []
+    assert [view["run"] for view in ask(master, "status").values()] == [None, None]
     assert world.journal() == []

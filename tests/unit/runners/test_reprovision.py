@@ -340,10 +340,11 @@ def test_watch_shows_how_far_the_copy_is_once_a_percent(functions, hear, capsys)
         }
         return lambda: runrecord.save(found) and {"run": RUN}
 
-    hear(far(10), far(10), far(11), far(11, "failed"))
+    hear(far(0), far(0), far(10), far(10, "failed"))
     reprovision.watch("east")
     shown = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines() if "bytes" in line]
-    assert shown == ["west1: 1,234,567 bytes, 10 %, 9MB/s", "west1: 1,234,567 bytes, 11 %, 9MB/s"]
+    assert shown == ["west1: 1,234,567 bytes, 0 %, 9MB/s, about 5 min 00 s left",
+                     "west1: 1,234,567 bytes, 10 %, 9MB/s, about 27 s left"]
 
 
 # --- preflight
