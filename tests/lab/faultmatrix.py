@@ -58,7 +58,7 @@ WORK = {
     "20": ("east1", "cctrl", "policy automatic"),
     "complete": ("east1", None, None),
 }
-# What is run every time: at the steps where most harm could be done.
+# What tests/run --all does of it: at the steps where most harm could be done.
 SUBSET = (
     ("08", "tool lies"), ("07", "minion killed"), ("10", "salt-run killed"), ("10", "network cut"), ("10", "disk full"),
     ("16", "power cut"),

@@ -124,6 +124,7 @@ def test_a_second_run_is_refused_and_says_how_to_insist(lab):
     assert "There is nothing to repair" in comment and '"insist": true' in comment
 
 
+@pytest.mark.long
 def test_an_event_repairs_the_site_once_with_nobody_typing(lab):
     configure.pillar(lab, lab.root(MASTER), {FAILED: "reprovision"})
     identities = data.identity(lab, "east1")

@@ -1,12 +1,14 @@
 """With three sites every other one has to forget the failed site's log, and nobody anything else."""
 
 import demo
+import pytest
 from labkit import data
 from test_reprovision import orchestrate
 
 SITES, NODES = 3, 2
 
 
+@pytest.mark.long
 def test_one_of_three_sites_is_repaired_under_load(lab):
     data.make_drift(lab, demo.FAILED, lab.rows)
     code, states = orchestrate(lab)
