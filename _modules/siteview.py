@@ -197,5 +197,11 @@ def _places(services):
 
 
 def _service(home, now):
-    return {"home": home, "role": now.get("role"), "state": now.get("state"), "seqno": now.get("appliedLastSeqno"),
-            "stored": now.get("maximumStoredSeqNo"), "latency": now.get("appliedLatency")}
+    return {"home": home, "role": now.get("role"), "state": now.get("state"),
+            **{key: _told(now.get(field)) for key, field in (
+                ("seqno", "appliedLastSeqno"), ("stored", "maximumStoredSeqNo"), ("latency", "appliedLatency"))}}
+
+
+def _told(number):
+    """A service that is not ONLINE shows -1 and -1.0, whatever it has done."""
+    return None if number is None or number < 0 else number

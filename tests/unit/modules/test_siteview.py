@@ -244,6 +244,12 @@ def test_what_is_wrong_with_a_service(world, home, name, now, told):
     assert text.startswith(f"m-east2: service {name} {told}")
 
 
+def test_what_an_offline_service_shows_is_no_position(world):
+    world.cross_site["m-east2"] = {"west": service("OFFLINE:NORMAL", seqno=-1, latency=-1.0)}
+    told = world.look("east")["east"]["nodes"]["east2"]["services"]["west"]
+    assert (told["state"], told["seqno"], told["stored"], told["latency"]) == ("OFFLINE:NORMAL", None, None, None)
+
+
 def test_one_that_lags(world):
     world.cross_site["m-east2"] = {"west": service(seqno=7, latency=400.0)}
     world.second["cross_site", "m-east2"] = {"west": service(seqno=8, latency=401.0)}
