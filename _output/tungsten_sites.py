@@ -33,7 +33,7 @@ def output(data, **kwargs):
     data = _printable(data)
     colours = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
     rows = {(site, host): _cells(node) for site, view in data.items() for host, node in view["nodes"].items()}
-    widths = [max((len(row[column]) for row in rows.values() if column < len(row)), default=0)
+    widths = [max((len(row[column][0]) for row in rows.values() if column < len(row)), default=0)
               for column in range(max(map(len, rows.values()), default=0))]
     names = max((len(host) for _, host in rows), default=0)
     lines = []
@@ -41,8 +41,8 @@ def output(data, **kwargs):
         head = "LIGHT_RED" if view["wrong"] else "LIGHT_GREEN"
         lines.append(_painted(colours, head, site) + f"  {_heading(view)}")
         for host in view["nodes"]:
-            cells = [_painted(colours, _colour(cell), cell.ljust(width))
-                     for cell, width in zip(rows[site, host], widths)]
+            cells = [_painted(colours, colour, text.ljust(width))
+                     for (text, colour), width in zip(rows[site, host], widths)]
             lines.append(f"  {host.ljust(names)}  " + "  ".join(cells).rstrip())
         lines += [_painted(colours, "LIGHT_RED", f"  ! {text}".replace("\n", "\n      ")) for text in view["wrong"]]
         lines += _run(view["run"])
@@ -69,9 +69,18 @@ def _heading(view):
 
 
 def _cells(node):
-    services = [f"{name} {now['state'] or UNKNOWN} {_number(now['seqno'])} {_seconds(now['latency'])}"
-                for name, now in node["services"].items()]
-    return [node["role"] or UNKNOWN, node["datasource"] or UNKNOWN, f"mysql {node['dataserver'] or UNKNOWN}", *services]
+    """[(text, colour)]"""
+    services = [(f"{name} {now['state'] or UNKNOWN} {_number(now['seqno'])} {_seconds(now['latency'])}",
+                 _colour(now["state"])) for name, now in node["services"].items()]
+    return [(node["role"] or UNKNOWN, "DEFAULT_COLOR" if node["role"] else "YELLOW"),
+            (node["datasource"] or UNKNOWN, _colour(node["datasource"])),
+            (f"mysql {node['dataserver'] or UNKNOWN}", _colour(node["dataserver"])), *services]
+
+
+def _colour(state):
+    if state == "ONLINE":
+        return "GREEN"
+    return "YELLOW" if state is None or state.startswith("GOING-ONLINE") else "LIGHT_RED"
 
 
 def _number(seqno):
@@ -80,15 +89,6 @@ def _number(seqno):
 
 def _seconds(latency):
     return UNKNOWN if latency is None else f"{latency:.1f}s"
-
-
-def _colour(cell):
-    words = cell.split()
-    if "ONLINE" in words:
-        return "GREEN"
-    if words in (["master"], ["slave"]):
-        return "DEFAULT_COLOR"
-    return "YELLOW" if UNKNOWN in words else "LIGHT_RED"
 
 
 def _run(run):

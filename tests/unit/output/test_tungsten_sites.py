@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import salt.utils.color
 
 from tests.support.loader import load
 
@@ -88,6 +89,17 @@ def test_trouble_has_another_colour_than_health(show):
     head = re.compile(r"^(\S+?)east")
     assert head.match(well)[1] != head.match(broken)[1]
     assert re.search(r"(\S+?)SHUNNED", broken)[1].endswith(head.match(broken)[1].strip())
+
+
+@pytest.mark.parametrize("state, colour", [
+    ("ONLINE", "GREEN"), ("OFFLINE:NORMAL", "LIGHT_RED"), ("OFFLINE:ERROR", "LIGHT_RED"), ("SHUNNED", "LIGHT_RED"),
+    ("GOING-ONLINE:SYNCHRONIZING", "YELLOW"), (None, "YELLOW"),
+])
+def test_the_state_gives_the_colour_whatever_else_is_known(show, state, colour):
+    sequences = salt.utils.color.get_colors(True)
+    for seqno in (None, 7):
+        text = show({"east": view(nodes={"east1": node(services={"west": service(state, seqno=seqno)})})}, color=True)
+        assert f"{sequences[colour]}west {state or '?'} " in text
 
 
 def test_a_tools_words_cannot_move_the_cursor(show):
