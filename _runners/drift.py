@@ -10,7 +10,6 @@ import sys
 import time
 
 import salt.loader
-import salt.runner
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
@@ -79,7 +78,7 @@ def react(site, reporter=None):
         The minion that sent the event, for the log only.
 
     Returns ``{"site", "decision", "jid": of the look, if one was started}``. Raises CommandExecutionError when the
-    pillar has faults.
+    pillar has faults or the look cannot be started.
 
     CLI Example:
 
@@ -103,9 +102,12 @@ def react(site, reporter=None):
         log.warning("Drift of site %s reported by %s; on_drift is ignore, nothing is done", site, reporter)
         return {"site": site, "decision": "ignored"}
     log.warning("Drift of site %s reported by %s: it is looked at", site, reporter)
-    client = salt.runner.RunnerClient(__opts__)
-    # Salt's name for a reactor, by which plans know that no person has made them.
-    job = client.asynchronous("drift.look", {"site": site, "reporter": reporter}, user="Reactor")
+    try:
+        job = _exec("freshjob.start", "drift.look", {"site": site, "reporter": reporter})
+    except CommandExecutionError:
+        # The next event shall try again.
+        _exec("runlock.unclaim", site, "look")
+        raise
     return {"site": site, "decision": "it is looked at", "jid": job["jid"]}
 
 

@@ -5,11 +5,10 @@ import inspect
 import json
 import logging
 import os
-from unittest.mock import Mock, create_autospec
+from unittest.mock import create_autospec
 
 import pytest
 import salt.loader
-import salt.runner
 import salt.runners.pillar
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
@@ -22,6 +21,7 @@ checkrecord = load("_modules", "checkrecord")
 driftfindings = load("_modules", "driftfindings")
 driftlook = load("_modules", "driftlook")
 fleet = load("_modules", "fleet")
+freshjob = load("_modules", "freshjob")
 plans = load("_modules", "plans")
 rowsave = load("_modules", "rowsave")
 runlock = load("_modules", "runlock")
@@ -124,16 +124,14 @@ def functions(nodes):
            for name in ("begin", "recheck", "step", "result")},
         "verify.behind": create_autospec(verify.behind, return_value={}),
         "fleet.ask": create_autospec(fleet.ask, side_effect=answer),
+        "freshjob.start": create_autospec(freshjob.start, return_value={"jid": "20260101", "tag": "x"}),
     }
 
 
 @pytest.fixture
-def client(monkeypatch):
-    """Salt's client of runners: what starts a look."""
-    instance = create_autospec(salt.runner.RunnerClient, instance=True)
-    instance.asynchronous.return_value = {"jid": "20260101", "tag": "x"}
-    monkeypatch.setattr(drift.salt.runner, "RunnerClient", Mock(spec=salt.runner.RunnerClient, return_value=instance))
-    return instance
+def start(functions):
+    """What starts a look."""
+    return functions["freshjob.start"]
 
 
 @pytest.fixture
@@ -165,7 +163,7 @@ def runners(pillar):
 
 
 @pytest.fixture
-def configure_loader_modules(functions, runners, client, bus, tmp_path):
+def configure_loader_modules(functions, runners, bus, tmp_path):
     opts = {"__role": "master", "cachedir": str(tmp_path), "id": "vm_master", "user": "root"}
     return {
         drift: {"__salt__": runners, "__opts__": opts, "__context__": {"reprovision.functions": functions}},
@@ -215,37 +213,44 @@ def test_the_modules_are_loaded_once_and_no_call_reads_the_grains_again(monkeypa
 
 
 class TestReact:
-    def test_it_starts_one_look_that_no_person_has_asked_for(self, client, tmp_path):
+    def test_it_starts_one_look_that_no_person_has_asked_for(self, start, tmp_path):
         assert drift.react("east", "east2") == {"site": "east", "decision": "it is looked at", "jid": "20260101"}
-        client.asynchronous.assert_called_once_with("drift.look", {"site": "east", "reporter": "east2"}, user="Reactor")
+        start.assert_called_once_with("drift.look", {"site": "east", "reporter": "east2"})
         assert runlock.claimed("east", "look")
 
-    def test_the_look_takes_those_arguments(self, client):
+    def test_the_look_takes_those_arguments(self, start):
         drift.react("east", "east2")
-        inspect.signature(drift.look).bind(**client.asynchronous.call_args.args[1])
+        inspect.signature(drift.look).bind(**start.call_args.args[1])
 
-    def test_a_thousand_events_are_one_look_and_read_the_pillar_for_the_first_only(self, client, runners):
+    def test_a_thousand_events_are_one_look_and_read_the_pillar_for_the_first_only(self, start, runners):
         decisions = [drift.react("east", "east2")["decision"] for _ in range(1000)]
         assert decisions == ["it is looked at"] + ["nothing: it was looked at a while ago"] * 999
-        client.asynchronous.assert_called_once()
+        start.assert_called_once()
         assert runners["pillar.show_pillar"].call_count <= 2
 
-    def test_nothing_is_read_for_a_site_that_was_looked_at(self, runners, client):
+    def test_nothing_is_read_for_a_site_that_was_looked_at(self, runners, start):
         runlock.claim("east", "look", 60)
         assert drift.react("east")["decision"] == "nothing: it was looked at a while ago"
         runners["pillar.show_pillar"].assert_not_called()
-        client.asynchronous.assert_not_called()
+        start.assert_not_called()
 
-    def test_of_two_at_the_same_time_one_starts_it(self, functions, client):
+    def test_of_two_at_the_same_time_one_starts_it(self, functions, start):
         functions["runlock.claimed"].side_effect = lambda site, what: False
         assert [drift.react("east")["decision"] for _ in range(3)] == [
             "it is looked at", "nothing: it is being looked at already", "nothing: it is being looked at already"]
-        client.asynchronous.assert_called_once()
+        start.assert_called_once()
 
-    def test_another_site_is_looked_at_all_the_same(self, client):
+    def test_a_look_that_cannot_be_started_is_tried_again_by_the_next_event(self, start):
+        start.side_effect = CommandExecutionError("no memory")
+        with pytest.raises(CommandExecutionError, match="no memory"):
+            drift.react("east")
+        start.side_effect = None
+        assert drift.react("east")["decision"] == "it is looked at"
+
+    def test_another_site_is_looked_at_all_the_same(self, start):
         drift.react("east")
         assert drift.react("west")["decision"] == "it is looked at"
-        assert client.asynchronous.call_count == 2
+        assert start.call_count == 2
 
     @pytest.mark.parametrize("cooldown, seconds", [(0, 10), (5, 10), (600, 600), (None, 900)])
     def test_the_cool_down_is_the_pillars_and_never_none(self, pillar, functions, cooldown, seconds):
@@ -254,22 +259,22 @@ class TestReact:
         drift.react("east")
         functions["runlock.claim"].assert_called_once_with("east", "look", seconds)
 
-    def test_ignore(self, pillar, client, log, tmp_path):
+    def test_ignore(self, pillar, start, log, tmp_path):
         pillar["tungsten"]["sites"]["east"]["on_drift"] = "ignore"
         assert drift.react("east", "east2") == {"site": "east", "decision": "ignored"}
         assert drift.react("east")["decision"] == "nothing: it was looked at a while ago", "and logged once"
-        client.asynchronous.assert_not_called()
+        start.assert_not_called()
         assert runrecord.reported("east") is None and len(messages(log)) == 1
 
     @pytest.mark.parametrize("site", FORGED, ids=lambda value: repr(value)[:30])
-    def test_forged_sites(self, client, log, functions, tmp_path, site):
+    def test_forged_sites(self, start, log, functions, tmp_path, site):
         decision = drift.react(site, "east2")
         assert decision["decision"] == "nothing: it is none of the sites east, west" and len(decision["site"]) <= 80
         (line,) = messages(log)
         assert len(line) < 300 and line.isprintable()
         assert files(tmp_path) == [], "nothing is written under a name from outside"
         functions["runlock.claim"].assert_not_called()
-        client.asynchronous.assert_not_called()
+        start.assert_not_called()
 
     def test_a_storm_of_unknown_sites_reads_the_pillar_now_and_then(self, runners, monkeypatch):
         clock = [0.0]
@@ -281,26 +286,26 @@ class TestReact:
         drift.react("south")
         assert runners["pillar.show_pillar"].call_count == 2
 
-    def test_what_is_remembered_of_the_pillar_decides_nothing(self, pillar, client):
+    def test_what_is_remembered_of_the_pillar_decides_nothing(self, pillar, start):
         drift.react("south")
         pillar["tungsten"]["sites"]["east"]["on_drift"] = "ignore"
         assert drift.react("east")["decision"] == "ignored"
-        client.asynchronous.assert_not_called()
+        start.assert_not_called()
 
     @pytest.mark.parametrize(
         "reporter", [None, "", "a b", "x" * 1_000_000, "{{ 1 }}", "m\nERROR", ["east2"], {"id": 1}],
         ids=lambda value: repr(value)[:20])
-    def test_a_forged_reporter_is_unknown(self, client, log, reporter):
+    def test_a_forged_reporter_is_unknown(self, start, log, reporter):
         drift.react("east", reporter)
-        assert client.asynchronous.call_args.args[1] == {"site": "east", "reporter": "unknown"}
+        assert start.call_args.args[1] == {"site": "east", "reporter": "unknown"}
         assert all(len(line) < 200 and line.isprintable() for line in messages(log))
 
     @pytest.mark.parametrize("tungsten", [None, {}, {"sites": {"east": {"nodes": ["a"]}}}, {"sites": "east"}])
-    def test_a_pillar_with_faults_judges_nothing(self, pillar, client, tmp_path, tungsten):
+    def test_a_pillar_with_faults_judges_nothing(self, pillar, start, tmp_path, tungsten):
         pillar["tungsten"] = tungsten
         with pytest.raises(CommandExecutionError, match=r"(?s)The topology in pillar has faults.*tungsten:sites"):
             drift.react("east")
-        client.asynchronous.assert_not_called()
+        start.assert_not_called()
         assert files(tmp_path) == []
 
     def test_the_payload_has_no_way_in(self):
