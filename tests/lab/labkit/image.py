@@ -67,6 +67,8 @@ def wheels(version=None):
     work.mkdir(parents=True)
     # Debian's own Python: the wheels have to fit the one inside the image.
     run(["/usr/bin/python3", "-m", "venv", work / "venv"])
+    # Salt 3006 wants packages so old that their setup.py needs it there.
+    run([work / "venv/bin/pip", "install", "-q", "wheel"])
     run([work / "venv/bin/pip", "wheel", "-q", "-w", work / "wheels", f"salt=={version}"], timeout=1200)
     (work / "wheels").rename(folder)
     shutil.rmtree(work)
