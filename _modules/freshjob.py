@@ -2,9 +2,8 @@
 Start a runner's function in the background from within the reactor.
 
 The reactor's threads work side by side. What is forked from them, as Salt's own ``asynchronous`` does it, inherits
-every lock that another thread held at that moment, and may wait for it for ever: in a storm of events a look was never
-begun.
-A process that is started anew has one thread, and forks what is to go on from there.
+every lock that another thread held at that moment, and may wait for it for ever: so a look was lost in a storm of
+events. A process that is started anew has one thread, and forks what is to go on from there.
 """
 
 import json

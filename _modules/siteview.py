@@ -30,8 +30,8 @@ def look(topology, sites, timeout=15):
     timeout
         Seconds to wait for a node that does not answer at all; one that works on its answer is waited for longer.
 
-    Returns ``{site: what judge returns}``. A node that says nothing is in there as well, with that. Raises
-    CommandExecutionError only if Salt itself fails.
+    Returns ``{site: what judge returns, without "late"}``. A node that says nothing is in there as well, with that.
+    Raises CommandExecutionError only if Salt itself fails.
 
     CLI Example:
 
@@ -58,7 +58,7 @@ def look(topology, sites, timeout=15):
             told[home] = {"answers": {**before[home], **again[home]["answers"]},
                           "faults": {**told[home]["faults"], **again[home]["faults"]}}
         views = {site: judge(topology, site, told, before) for site in sites}
-    return views
+    return {site: {key: value for key, value in view.items() if key != "late"} for site, view in views.items()}
 
 
 def _ask(minions, function, timeout, **kwarg):

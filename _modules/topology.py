@@ -262,14 +262,35 @@ def merge(tungsten, order):
         if any(order.get(key, standing.get(key)) != standing.get(key) for key in ("failed", "definitive")):
             standing.pop("donor", None)
         standing = {**standing, **order}
-    checked = validate({**tungsten, "reprovision": standing})
-    faults = checked["faults"]
+    found = validate({**tungsten, "reprovision": standing})
+    faults = found["faults"]
     if not faults:
         faults = [f"tungsten:reprovision:{key}: is missing; name the site" for key in ("failed", "definitive")
-                  if not checked["topology"]["reprovision"].get(key)]
+                  if not found["topology"]["reprovision"].get(key)]
     if faults:
         raise CommandExecutionError(_listed(faults))
-    return checked["topology"]
+    return found["topology"]
+
+
+def checked(tungsten):
+    """
+    Validate the pillar and return the topology, or raise. Pure.
+
+    tungsten
+        The pillar key ``tungsten``.
+
+    Returns the topology as ``validate`` does. Raises CommandExecutionError that lists every fault with its path.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call topology.checked "$(salt-call --out=json pillar.get tungsten | jq .local)"
+    """
+    found = validate(tungsten)
+    if found["faults"]:
+        raise CommandExecutionError(_listed(found["faults"]))
+    return found["topology"]
 
 
 def _listed(faults):
@@ -290,10 +311,7 @@ def get():
 
         salt '*' topology.get
     """
-    checked = validate(__pillar__.get("tungsten"))
-    if checked["faults"]:
-        raise CommandExecutionError(_listed(checked["faults"]))
-    return checked["topology"]
+    return checked(__pillar__.get("tungsten"))
 
 
 def node():

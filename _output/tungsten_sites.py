@@ -32,19 +32,25 @@ def output(data, **kwargs):
     """
     data = _printable(data)
     colours = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
-    rows = {(site, host): _cells(node) for site, view in data.items() for host, node in view["nodes"].items()}
+    rows = {(site, host): _cells(node) for site, view in data.items()
+            for host, node in view.get("nodes", {}).items()}
     widths = [max((len(row[column][0]) for row in rows.values() if column < len(row)), default=0)
               for column in range(max(map(len, rows.values()), default=0))]
     names = max((len(host) for _, host in rows), default=0)
     lines = []
     for site, view in data.items():
-        head = "LIGHT_RED" if view["wrong"] else "LIGHT_GREEN"
-        lines.append(_painted(colours, head, site) + f"  {_heading(view)}")
-        for host in view["nodes"]:
+        # Without nodes nobody was asked, so nothing is said of the site but its run.
+        if "nodes" in view:
+            head = "LIGHT_RED" if view["wrong"] else "LIGHT_GREEN"
+            lines.append(_painted(colours, head, site) + f"  {_heading(view)}")
+        else:
+            lines.append(site)
+        for host in view.get("nodes", {}):
             cells = [_painted(colours, colour, text.ljust(width))
                      for (text, colour), width in zip(rows[site, host], widths)]
             lines.append(f"  {host.ljust(names)}  " + "  ".join(cells).rstrip())
-        lines += [_painted(colours, "LIGHT_RED", f"  ! {text}".replace("\n", "\n      ")) for text in view["wrong"]]
+        lines += [_painted(colours, "LIGHT_RED", f"  ! {text}".replace("\n", "\n      "))
+                  for text in view.get("wrong", [])]
         lines += _run(view["run"])
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -51,11 +51,7 @@ def _exec(function, *args, **kwargs):
 
 def _topology():
     """As the pillar of the orchestration itself has it."""
-    tungsten = __salt__["pillar.show_pillar"](minion=__opts__["id"]).get("tungsten")
-    checked = _exec("topology.validate", tungsten)
-    if checked["faults"]:
-        raise CommandExecutionError("The topology in pillar has faults:\n  " + "\n  ".join(checked["faults"]))
-    return checked["topology"]
+    return _exec("topology.checked", __salt__["pillar.show_pillar"](minion=__opts__["id"]).get("tungsten"))
 
 
 def _say(text):

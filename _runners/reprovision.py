@@ -129,9 +129,10 @@ def _show_news(current, shown):
             if "percent" in far and shown.get((name, node)) != far["percent"]:
                 shown[name, node] = far["percent"]
                 # rsync's own word for it is, at the end of every file, the time that has passed.
-                left = far["seconds"] * (100 - far["percent"]) / max(far["percent"], 1)
-                print(f"        {node}: {far['bytes']:,} bytes, {far['percent']} %, {far['rate']}, "
-                      f"about {_exec('runwords.duration', round(left))} left", file=sys.stderr, flush=True)
+                left = far["percent"] and round(far["seconds"] * (100 - far["percent"]) / far["percent"])
+                print(f"        {node}: {far['bytes']:,} bytes, {far['percent']} %, {far['rate']}"
+                      + (f", about {_exec('runwords.duration', left)} left" if left else ""), file=sys.stderr,
+                      flush=True)
         if shown.get(name) != step["state"]:
             shown[name] = step["state"]
             mark = {"running": "…", "done": "ok", "failed": "FAILED", "interrupted": "interrupted"}[step["state"]]
@@ -404,7 +405,7 @@ def status(site=None, nodes=True):
     site
         Only this one. All sites of the pillar if not given.
     nodes
-        False to tell only of the runs, which the master knows by itself, and to ask no node.
+        False to ask no node, and to tell of the runs alone, which the master knows by itself.
 
     Returns ``{site: {"policy", "primary", "routers", "nodes", "wrong": [texts], "run"}}``, all but the last as
     ``siteview.judge`` returns it. ``run`` is None or ``{"run", "state", "step", "steps": "7 of 22", "attempts",
@@ -422,19 +423,13 @@ def status(site=None, nodes=True):
 
     Manual: operations-status.
     """
-    checked = _exec("topology.validate", _tungsten())
-    if checked["faults"]:
-        raise CommandExecutionError("The topology in pillar has faults:\n  " + "\n  ".join(checked["faults"]))
-    sites = checked["topology"]["sites"]
+    topology = _exec("topology.checked", _tungsten())
+    sites = topology["sites"]
     if site is not None and (not isinstance(site, str) or site not in sites):
         raise CommandExecutionError(f"{str(site)[:50]!r} is not one of the sites {', '.join(sites)}")
     chosen = list(sites) if site is None else [site]
-    if nodes:
-        views = _exec("siteview.look", checked["topology"], chosen)
-    else:
-        views = {name: {"policy": None, "primary": None, "routers": {}, "nodes": {}, "wrong": []} for name in chosen}
-    data = {name: {**{key: views[name][key] for key in ("policy", "primary", "routers", "nodes", "wrong")},
-                   "run": _newest_run(name)} for name in chosen}
+    views = _exec("siteview.look", topology, chosen) if nodes else dict.fromkeys(chosen, {})
+    data = {name: {**views[name], "run": _newest_run(name)} for name in chosen}
     # Salt's own way to name how a return is shown; --out goes before it.
     return {"data": data, "outputter": "tungsten_sites"}
 
@@ -469,7 +464,8 @@ def report(site, run=None, page=False):
     run
         The id of the run; the newest one if not given.
     page
-        True to write it as one HTML page, which loads nothing from anywhere, beside the record. Only root may read it.
+        True to write it as one HTML page, which loads nothing from anywhere, beside the record, for the master's own
+        user.
 
     Returns what ``runreport.tell`` returns, and ``{"text": the text, "page": path of the page or None}``. Raises
     CommandExecutionError when there is no such run.

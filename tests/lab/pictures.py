@@ -17,18 +17,24 @@ MEGABYTES = 40
 WIDE, NARROW = 1100, 420
 
 
-def terminal(lab, name, argv):
+def do(lab, host, *argv):
+    """What a command printed; a picture of what went wrong unnoticed would tell a lie."""
+    done = hosts.execute(lab, host, argv, capture=True, timeout=600)
+    if done.returncode:
+        raise LabError(f"{' '.join(argv)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def terminal(lab, name, *argv):
     """A picture of what a command prints on a terminal."""
-    said = hosts.execute(lab, MASTER, [*argv, "--force-color", "--log-level=quiet"], capture=True)
-    if said.returncode:
-        raise LabError(f"{argv} ended with {said.returncode}: {said.stdout}{said.stderr}")
-    say(said.stdout)
+    said = do(lab, MASTER, *argv, "--force-color", "--log-level=quiet")
+    say(said)
     with tempfile.NamedTemporaryFile("w") as shown:
-        shown.write(said.stdout)
+        shown.write(said)
         shown.flush()
         html = run(["aha", "--black", "--title", name, "-f", shown.name]).stdout
     shoot(name, html.replace("<pre>", "<pre style='font: 14px monospace; padding: 1rem'>"), WIDE,
-          60 + 17 * (said.stdout.count("\n") + 2))
+          60 + 17 * (said.count("\n") + 2))
 
 
 def shoot(name, html, width, height):
@@ -50,15 +56,13 @@ def take(lab):
     data.make_drift(lab, FAILED, rows)
     host = lab.site_nodes()[FAILED][1]
     # What an on-call finds: a cross-site service that somebody has stopped, under a policy that nobody has set back.
-    hosts.execute(lab, host, ["salt-call", "cctrl.set_policy", "MAINTENANCE", "--out=quiet"], capture=True)
-    hosts.execute(lab, host, ["salt-call", "trepctl.offline", plan.SITE_NAMES[1], "cross_site", "--out=quiet"],
-                  capture=True)
-    terminal(lab, "status-wrong", ["salt-run", "reprovision.status"])
-    hosts.execute(lab, host, ["salt-call", "trepctl.online", plan.SITE_NAMES[1], "cross_site", "--out=quiet"],
-                  capture=True)
-    hosts.execute(lab, MASTER, ["salt-run", "state.orch", "orch.reprovision", "--out=quiet"], capture=True)
-    terminal(lab, "status-well", ["salt-run", "reprovision.status"])
-    terminal(lab, "report-text", ["salt-run", "reprovision.report", FAILED])
+    do(lab, host, "salt-call", "cctrl.set_policy", "MAINTENANCE")
+    do(lab, host, "salt-call", "trepctl.offline", plan.SITE_NAMES[1], "cross_site")
+    terminal(lab, "status-wrong", "salt-run", "reprovision.status")
+    do(lab, host, "salt-call", "trepctl.online", plan.SITE_NAMES[1], "cross_site")
+    do(lab, MASTER, "salt-run", "state.orch", "orch.reprovision")
+    terminal(lab, "status-well", "salt-run", "reprovision.status")
+    terminal(lab, "report-text", "salt-run", "reprovision.report", FAILED)
     written = salt.call(lab, ["salt-run", "reprovision.report", FAILED, "page=True", "--out=json"])["page"]
     page = (lab.root(MASTER) / written.lstrip("/")).read_text()
     shoot("report", page, WIDE, 1500)

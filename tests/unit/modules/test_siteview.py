@@ -98,7 +98,7 @@ def test_healthy_sites_as_they_are(world):
     views = world.look()
     assert list(views) == ["east", "west"]
     assert views["east"] == {
-        "policy": "AUTOMATIC", "primary": "east1", "wrong": [], "late": [],
+        "policy": "AUTOMATIC", "primary": "east1", "wrong": [],
         "routers": {"connector@east1": "ONLINE", "connector@east2": "ONLINE"},
         "nodes": {
             host: {

@@ -111,5 +111,11 @@ def test_a_tools_words_cannot_move_the_cursor(show):
     assert "m: " in text and "gone" in text
 
 
+def test_of_a_site_that_nobody_asked_only_its_run_is_told(show):
+    run = {"run": "R-1", "state": "done", "step": None, "steps": "22 of 22", "next": "nothing to do"}
+    assert show({"east": {"run": run}, "west": {"run": None}}, color=True).splitlines() == [
+        "east", "  run R-1: done, 22 of 22 steps done; nothing to do", "", "west"]
+
+
 def test_no_sites_no_lines(show):
     assert show({}) == ""

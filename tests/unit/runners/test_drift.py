@@ -112,7 +112,7 @@ def answer(minions, function, kwarg=None, timeout=60):
 def functions(nodes):
     """The execution modules on the master: those that ask nobody are the real ones."""
     return {
-        **real(topology, "validate"), **real(runlock, "running claim claimed look_begins look_ends unclaim"),
+        **real(topology, "checked"), **real(runlock, "running claim claimed look_begins look_ends unclaim"),
         **real(runrecord, "now report reported latest"), **real(checkrecord, "acquire release new_id save load latest"),
         **real(driftfindings, "judge schema verdict text drifted"), **real(driftlook, "conclude"),
         "plans.open": create_autospec(plans.open_, return_value=None),

@@ -84,14 +84,14 @@ def functions():
             (plans, "propose load every consider decide"),
             (planning, "binding digest changes steps make text"),
             (readiness, "text"),
-            (topology, "validate merge"),
+            (topology, "validate checked merge"),
         )
         for name in names.split()
     }
     found["fleet.ask"] = create_autospec(fleet.ask, side_effect=CommandExecutionError("nobody is to be asked"))
     found["survey.take"] = create_autospec(survey.take)
     found["siteview.look"] = create_autospec(siteview.look, side_effect=lambda topology, sites: {
-        site: {"policy": f"AUTOMATIC of {site}", "primary": None, "routers": {}, "nodes": {}, "wrong": [], "late": []}
+        site: {"policy": f"AUTOMATIC of {site}", "primary": None, "routers": {}, "nodes": {}, "wrong": []}
         for site in sites})
     found["plans.open"] = create_autospec(plans.open_, side_effect=plans.open_)
     found["checkrecord.latest"] = create_autospec(checkrecord.latest, return_value=None)
@@ -343,7 +343,7 @@ def test_watch_shows_how_far_the_copy_is_once_a_percent(functions, hear, capsys)
     hear(far(0), far(0), far(10), far(10, "failed"))
     reprovision.watch("east")
     shown = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines() if "bytes" in line]
-    assert shown == ["west1: 1,234,567 bytes, 0 %, 9MB/s, about 5 min 00 s left",
+    assert shown == ["west1: 1,234,567 bytes, 0 %, 9MB/s",
                      "west1: 1,234,567 bytes, 10 %, 9MB/s, about 27 s left"]
 
 
@@ -553,7 +553,8 @@ def test_status_of_one_site_asks_no_other(functions):
 def test_status_of_the_runs_alone_asks_no_node(functions):
     runrecord.save(record("failed"))
     shown = reprovision.status(nodes=False)["data"]
-    assert shown["east"]["run"]["state"] == "failed" and shown["east"]["policy"] is None
+    assert shown["east"]["run"]["state"] == "failed" and shown["west"] == {"run": None}
+    assert set(shown["east"]) == {"run"}, "nothing is said of what was not looked at"
     functions["siteview.look"].assert_not_called()
 
 
