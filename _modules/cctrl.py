@@ -240,13 +240,7 @@ def session(*commands, timeout=SECONDS):
     tool = os.path.join(node["cluster_home"], TOOL)
     if not os.path.isfile(tool):
         raise CommandExecutionError(f"There is no cctrl: looked for {tool}")
-    result = __salt__["cmd.run_all"](
-        ["timeout", "--kill-after=5", str(int(timeout)), tool, "-expert"],
-        runas=node["user"],
-        stdin="\n".join(commands) + "\n",
-        python_shell=False,
-        ignore_retcode=True,
-    )
+    result = __salt__["vendorlog.run"]([tool, "-expert"], timeout, stdin="\n".join(commands) + "\n")
     said = "\n".join(part for part in (result["stdout"], result["stderr"]) if part)
     if result["retcode"] in (124, 137):
         raise CommandExecutionError(f"cctrl did not end within {timeout} s; it had printed:\n{_tail(said)}")

@@ -82,14 +82,7 @@ def _run(which, *words, seconds=READ_SECONDS):
     if not os.path.isfile(path):
         raise CommandExecutionError(f"There is no trepctl of the {which} replicator: looked for {path}")
     # -retry 0: otherwise an absent service or replicator costs ten seconds, and dots precede the answer
-    return __salt__["cmd.run_all"](
-        ["timeout", "--kill-after=5", str(seconds), path, "-retry", "0", *words],
-        runas=__salt__["topology.node"]()["user"],
-        python_shell=False,
-        stdin="",
-        ignore_retcode=True,
-        output_loglevel="quiet" if "properties" in words else "debug",
-    )
+    return __salt__["vendorlog.run"]([path, "-retry", "0", *words], seconds, secret="properties" in words)
 
 
 def _words(result):

@@ -12,7 +12,8 @@ import salt.loader
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-REMEMBERED = "/var/lib/reprovision"
+# What the modules write to is here below the test's own folder.
+REMEMBERED = {"hostrecord": ("/var/lib/reprovision", "lib"), "vendorlog": ("/var/log/reprovision", "log")}
 RECORDED = ROOT / "tests" / "fixtures" / "trepctl-recordings.jsonl"
 # What cmd.run_all reads.
 GRAINS = {"id": "west1", "os": "Debian", "os_family": "Debian", "kernel": "Linux", "shell": "/bin/sh"}
@@ -50,9 +51,10 @@ class Minion:
         self.config = [{"confirm": 2}]
         modules = root / "modules"
         shutil.copytree(ROOT / "_modules", modules, ignore=shutil.ignore_patterns("__pycache__"))
-        text = (modules / "hostrecord.py").read_text(encoding="utf-8")
-        assert text.count(REMEMBERED) == 1
-        (modules / "hostrecord.py").write_text(text.replace(REMEMBERED, str(root / "lib")), encoding="utf-8")
+        for name, (path, own) in REMEMBERED.items():
+            text = (modules / f"{name}.py").read_text(encoding="utf-8")
+            assert text.count(path) == 1
+            (modules / f"{name}.py").write_text(text.replace(path, str(root / own)), encoding="utf-8")
         fakes = root / "fakes"
         fakes.mkdir()
         (fakes / "event.py").write_text(EVENT.format(sent=str(self.sent)), encoding="utf-8")

