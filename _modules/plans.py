@@ -166,6 +166,7 @@ def propose(plan, by, hours, why=None):
             _become(before, "superseded", by_plan=made["plan"])
         _become(made, "open")
         _forget(folder)
+    __salt__["notify.of_plan"](made)
     return made
 
 

@@ -34,7 +34,9 @@ def make(report):
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      lstrip_blocks=True)
     environment.filters.update(size=__salt__["runwords.size"], duration=__salt__["runwords.duration"])
-    page = environment.from_string(PAGE).render(report=report, bars=_bars(report), nodes=_by_node(report))
+    page = environment.from_string(PAGE).render(
+        report=report, bars=_bars(report), nodes=_by_node(report), standing=_standing(report),
+        commands=_commands(report["commands"]))
     # The master may run in a locale that can write nothing else.
     return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
@@ -62,6 +64,38 @@ def _by_node(report):
             if said["node"]:
                 nodes[said["node"]].append({"step": step["name"], "text": said["text"]})
     return {node: said for node, said in nodes.items() if said}
+
+
+def _standing(report):
+    """How each node stood before and after: {site: {host: [words, words]}}; what is not on record has no words."""
+    return {site: {host: [_words(report[when], site, host) for when in ("before", "after")] for host in members}
+            for site, members in report["nodes"].items()} if report["before"] else {}
+
+
+def _words(views, site, host):
+    node = (views or {}).get(site, {}).get("nodes", {}).get(host)
+    if not node:
+        return []
+    services = [f"{name} {now['state']}" + (f" {now['seqno']}" if now["seqno"] is not None else "")
+                for name, now in node["services"].items()]
+    return [f"{node['role'] or 'role not known'} {node['datasource'] or 'not known'}", *services]
+
+
+def _commands(gathered):
+    """What was told to the tools of each node; what was asked again until the answer changed is one line."""
+    told = {}
+    for node, entries in (gathered or {"answers": {}})["answers"].items():
+        told[node] = []
+        for entry in entries:
+            last = told[node][-1] if told[node] else None
+            if last and (last["argv"], last["typed"]) == (entry["argv"], entry["typed"]):
+                last.update(times=last["times"] + 1, answer=entry["answer"], code=entry["code"],
+                            took=last["took"] + entry["took"])
+                continue
+            tool = entry["argv"][0].rsplit("/", 1)[-1]
+            told[node].append(
+                {**entry, "times": 1, "told": f"{tool}: {'; '.join(entry['typed']) or ' '.join(entry['argv'][1:])}"})
+    return told
 
 
 PAGE = """\
@@ -93,6 +127,8 @@ PAGE = """\
         color: #1f2328; }
   summary { cursor: pointer; }
   .node { font-weight: 600; }
+  .command { margin-left: 1rem; }
+  th { text-align: left; font-weight: normal; color: var(--grey); padding: .25rem .5rem; }
   @media (max-width: 40rem) {
     td.line { display: none; }
     dl { grid-template-columns: 1fr; }
@@ -160,6 +196,35 @@ PAGE = """\
   </dd>
 {% endfor %}
 </dl>
+{% if standing %}
+<h2>Before and after</h2>
+<table>
+  <tr><th></th><th>before</th><th>after</th></tr>
+{% for site, members in standing.items() %}
+{% for host, both in members.items() %}
+  <tr>
+    <td class="node">{{ host }}</td>
+{% for words in both %}
+    <td>
+{% for word in words %}
+      <div>{{ word }}</div>
+{% else %}
+      not on record
+{% endfor %}
+    </td>
+{% endfor %}
+  </tr>
+{% endfor %}
+{% endfor %}
+</table>
+{% for when in ("before", "after") %}
+{% for view in (report[when] or {}).values() %}
+{% for wrong in view.wrong %}
+<p><span class="{{ "failed" if when == "after" else "running" }}">{{ when }}:</span> {{ wrong }}</p>
+{% endfor %}
+{% endfor %}
+{% endfor %}
+{% endif %}
 {% if report.attempts | length > 1 %}
 <h2>Attempts</h2>
 <table>
@@ -225,6 +290,27 @@ PAGE = """\
   </table>
 </details>
 {% endfor %}
+{% if report.commands %}
+<h2>What the vendor's tools were told</h2>
+{% for node, fault in report.commands.faults.items() %}
+<p class="failed">{{ node }}: {{ fault }}</p>
+{% endfor %}
+{% for node, told in commands.items() %}
+<details>
+  <summary><span class="node">{{ node }}</span>, {{ told | length }} commands</summary>
+{% for each in told %}
+  <details class="command">
+    <summary>{{ each.at[11:19] }} {{ each.told }}{{ " &#215; " | safe ~ each.times if each.times > 1 }}
+      <span class="{{ "failed" if each.code else "time" }}">{{ "code " ~ each.code ~ ", " if each.code
+        }}{{ "%.1f" | format(each.took) }} s</span></summary>
+    <pre>{{ each.argv | join(" ") }}
+
+{{ each.answer }}</pre>
+  </details>
+{% endfor %}
+</details>
+{% endfor %}
+{% endif %}
 </body>
 </html>
 """

@@ -22,7 +22,7 @@ def __virtual__():
     return __virtualname__
 
 
-def tell(run, state, plan=None):
+def tell(run, state, plan=None, commands=None):
     """
     Make the report of a run.
 
@@ -32,13 +32,17 @@ def tell(run, state, plan=None):
         As ``reprovision.status`` tells it: ``interrupted`` if the record says running, but nobody runs it.
     plan
         The plan that was approved for it, as ``plans.load`` returns it. None if there was none.
+    commands
+        What the vendor's tools were told meanwhile: as ``fleet.gather`` returns the answers of ``vendorlog.read``. None
+        if nobody was asked.
 
     Returns ``{"site", "run", "state", "outcome", "definitive", "primary", "donor", "method", "nodes": {site: {host:
     minion}}, "started", "finished", "seconds", "attempts": [{"started", "ended", "who", "how", "seconds"}],
     "approved": {"plan", "by", "decided"} or None, "donor_out": [{"from", "until", "seconds"}], "copied": {"bytes",
     "seconds", "bytes_per_second"}, "steps": [{"name", "state", "attempt", "started", "seconds", "offset", "said":
-    [{"node", "text"}]}], "findings", "verified", "again": command or None}``. Times are UTC in ISO 8601, durations in
-    seconds; ``offset`` is that of the step's beginning from the run's. What is not known yet is None.
+    [{"node", "text"}]}], "findings", "verified", "before", "after": the sites as ``siteview.look`` returned them,
+    "commands", "again": command or None}``. Times are UTC in ISO 8601, durations in seconds; ``offset`` is that of the
+    step's beginning from the run's. What is not known, or not known yet, is None.
 
     CLI Example:
 
@@ -59,7 +63,8 @@ def tell(run, state, plan=None):
                       for outage in run.get("donor_outages", [])],
         "copied": _copied(run),
         "steps": [_step(run, name, nodes) for name in run["plan"]],
-        "findings": run.get("findings", []), "verified": run.get("verified"),
+        "findings": run.get("findings", []), "commands": commands,
+        **{key: run.get(key) for key in ("verified", "before", "after")},
         "again": None if state in ("done", "running") else __salt__["runwords.again"](run),
     }
 

@@ -453,11 +453,11 @@ def _newest_run(site):
     }
 
 
-def report(site, run=None, page=False):
+def report(site, run=None, page=False, commands=False):
     """
     Tell all that is on record of a run: who, when, every step and what each node said, how long the donor was away,
-    what was copied and verified, how to go on. On a terminal it is a text for a ticket; with ``--out=json`` it is the
-    data.
+    what was copied and verified, how the sites stood before and after it, how to go on. On a terminal it is a text for
+    a ticket; with ``--out=json`` it is the data.
 
     site
         The failed site.
@@ -465,7 +465,10 @@ def report(site, run=None, page=False):
         The id of the run; the newest one if not given.
     page
         True to write it as one HTML page, which loads nothing from anywhere, beside the record, for the master's own
-        user.
+        user. The nodes' commands are on it.
+    commands
+        True to ask the nodes, which write it down, what cctrl and trepctl were told from the run's begin to its end,
+        and what they answered. It is in the data, not in the text.
 
     Returns what ``runreport.tell`` returns, and ``{"text": the text, "page": path of the page or None}``. Raises
     CommandExecutionError when there is no such run.
@@ -476,13 +479,46 @@ def report(site, run=None, page=False):
 
         salt-run reprovision.report east
         salt-run reprovision.report east page=True
-        salt-run reprovision.report east 20261127T024250-940 --out=json
+        salt-run reprovision.report east 20261127T024250-940 commands=True --out=json
     """
     found = record(site, run)
     plan = _exec("plans.load", found["plan_id"]) if found.get("plan_id") else None
-    told = _exec("runreport.tell", found, _state(found, _exec("runlock.running", site)), plan)
+    asked = _commands(found) if page is True or commands is True else None
+    told = _exec("runreport.tell", found, _state(found, _exec("runlock.running", site)), plan, asked)
     written = _exec("runrecord.keep_page", site, found["run"], _exec("runpage.make", told)) if page is True else None
     return {"data": {**told, "text": _exec("runreport.text", told), "page": written}, "outputter": "tungsten_report"}
+
+
+def _commands(found):
+    minions = [minion for nodes in found["nodes"].values() for minion in nodes.values()]
+    return _exec("fleet.gather", minions, "vendorlog.read", timeout=15, kwarg={
+        "begun": found["started"], "ended": found.get("finished") or _exec("runrecord.now")})
+
+
+def notify(what="done", text="This is only to see whether it arrives."):
+    """
+    Send a message as a run would, in every way that ``reprovision_notify`` of the master's configuration names for it.
+
+    what
+        ``started``, ``approval``, ``failed`` or ``done``.
+    text
+        What to say.
+
+    Returns the ways it was sent, such as ``["webhook", "syslog"]``. Raises CommandExecutionError when there is none, or
+    with what one of them said.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run reprovision.notify
+        salt-run reprovision.notify failed
+    """
+    told = _exec("notify.send", what, "none", text)
+    faults = [f"{each['way']}: {each['fault']}" for each in told if each["fault"]]
+    if faults or not told:
+        raise CommandExecutionError("; ".join(faults) or f"reprovision_notify names no way to tell {str(what)[:20]!r}")
+    return [each["way"] for each in told]
 
 
 def _state(found, holder):

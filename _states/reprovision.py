@@ -74,6 +74,14 @@ def _fire(run, step, what, **data):
         log.warning("%s was not sent: %s", tag, error)
 
 
+def _tell(how, *what):
+    """Tell people; that they cannot be told must not stop a run, nor hide why it has stopped."""
+    try:
+        __salt__[f"notify.{how}"](*what)
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from being told
+        log.warning("Nobody was told: %s: %s", type(error).__name__, error)
+
+
 # --- the first step
 
 
@@ -98,10 +106,21 @@ def preflight(name):
     try:
         return _preflight(name, time.time())
     except Exception as error:  # noqa: BLE001 - the lock must not stay with a run that has ended
+        __context__.pop("reprovision", None)
+        refusal = f"{_as_told(error)}\nNothing was changed."
         if not __opts__["test"]:
             __salt__["runlock.release"]()
-        __context__.pop("reprovision", None)
-        return _answer(name, False, f"{_as_told(error)}\nNothing was changed.")
+            # An approved plan is run where nobody sits before a terminal.
+            _tell("send", "failed", _site_in_question(), f"A run was refused: {refusal}")
+        return _answer(name, False, refusal)
+
+
+def _site_in_question():
+    """The failed site as the order names it, whatever else is wrong with that."""
+    tungsten = __pillar__.get("tungsten")
+    orders = [__pillar__.get("reprovision"), tungsten.get("reprovision") if isinstance(tungsten, dict) else None]
+    named = [order["failed"] for order in orders if isinstance(order, dict) and order.get("failed")]
+    return str(named[0])[:63] if named else "unknown"
 
 
 def _preflight(name, begun):
@@ -141,11 +160,14 @@ def _preflight(name, begun):
     plan = __salt__["runwords.plan"](run, previous, found)
     if __opts__["test"]:
         return _answer(name, None, plan)
+    if "before" not in run:
+        run["before"] = __salt__["siteview.look"](topology, list(topology["sites"]))
     __salt__["plans.begun"](failed, run["run"])
     _open_step(name, begun)
     # Now that its record says running: who reads both must not take an earlier attempt's end for this one's.
     __salt__["runlock.sign"](run["run"])
     _close_step(name, "done", plan)
+    _tell("of_run", run)
     return _answer(name, True, f"{plan} Run {run['run']}.")
 
 
@@ -207,15 +229,16 @@ def _close_run(run, state, how):
     run.update(state=state, finished=finished)
     _save(run)
     __salt__["runlock.release"]()
+    _tell("of_run", run)
 
 
 def _stop(name, error, gives_back=False):
     """Close step and run as failed, give the donor back if that is safe, and say how to go on."""
     run = _current()["run"]
+    state = "aborted" if isinstance(error, Aborted) else "failed"
     try:
         # Whatever has failed: without the lock there is nothing to give back and nothing to write any more.
         _keep_lock()
-        state = "aborted" if isinstance(error, Aborted) else "failed"
         if name not in run["steps"] or "clock" not in run["steps"][name]:
             _open_step(name)
         _close_step(name, "failed", str(error))
@@ -226,6 +249,7 @@ def _stop(name, error, gives_back=False):
         return _answer(name, False, f"{lost}\nWhat this step had begun on the nodes goes on there.")
     except OSError as full:
         error = f"{error}\nThe master cannot write its records, which tell less than this: {full}"
+        _tell("of_run", {**run, "state": state})
     return _answer(name, False, f"{error}\n{__salt__['runwords.how_to_go_on'](run, name)}")
 
 
@@ -482,9 +506,10 @@ def verified(name, timeout=300, until=None):
 
 def complete(name):
     """
-    The last step: prove from the record that every planned step was done, and close it.
+    The last step: prove from the record that every planned step was done, look at all sites once more, and close it.
 
-    An orchestration that was softly killed would otherwise end with exit code 0 and steps missing.
+    An orchestration that was softly killed would otherwise end with exit code 0 and steps missing. What the look finds
+    wrong is told; it is no reason to fail, since the data were proved before.
 
     .. code-block:: yaml
 
@@ -493,7 +518,7 @@ def complete(name):
             - failhard: True
     """
     try:
-        run = _current()["run"]
+        run, topology = _current()["run"], _current()["topology"]
     except CommandExecutionError as error:
         return _answer(name, False, str(error))
     if __opts__["test"]:
@@ -507,7 +532,10 @@ def complete(name):
         ]
         if missing:
             raise CommandExecutionError(f"These steps are missing: {', '.join(missing)}")
-        comment = f"Site {run['failed']} is re-provisioned from {run['definitive']} and verified."
+        run["after"] = __salt__["siteview.look"](topology, list(topology["sites"]))
+        comment = "\n".join([
+            f"Site {run['failed']} is re-provisioned from {run['definitive']} and verified.",
+            *(f"To be looked at: {wrong}" for view in run["after"].values() for wrong in view["wrong"])])
         _close_step(name, "done", comment)
         _close_run(run, "done", "done")
     except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs

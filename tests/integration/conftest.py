@@ -5,7 +5,9 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -128,8 +130,29 @@ def write_pillar(root, on_drift="plan", drift=None, plans=None, **order):
         {"tungsten": {"reprovision": order, "drift": drift or {}, "plans": plans or {}}})
 
 
+class Hook(BaseHTTPRequestHandler):
+    """Whoever is told by a webhook."""
+
+    def do_POST(self):  # noqa: N802 - http.server's name
+        self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Nothing on stderr."""
+
+
 @pytest.fixture(scope="session")
-def master(salt_factories, pillar_root, world_file, tmp_path_factory):
+def hook():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        server.got = []
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def master(salt_factories, pillar_root, world_file, tmp_path_factory, hook):
     # What the operator would have: this tree. The stand-ins come first, and the tests' own files stay out of it.
     tree = tmp_path_factory.mktemp("tree")
     for folder in ("_modules", "_states", "_runners", "_output", "orch", "reactor"):
@@ -159,6 +182,7 @@ def master(salt_factories, pillar_root, world_file, tmp_path_factory):
             "worker_threads": 3,
             "file_roots": {"base": [str(standins), str(tree)]},
             "pillar_roots": {"base": [str(pillar_root)]},
+            "reprovision_notify": [{"webhook": f"http://127.0.0.1:{hook.server_port}/hooks/canary"}],
             **reactor,
         },
     )

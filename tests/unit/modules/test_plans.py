@@ -15,6 +15,7 @@ from salt.exceptions import CommandExecutionError
 
 from tests.support.loader import load
 
+notify = load("_modules", "notify")
 plans = load("_modules", "plans")
 planning = load("_modules", "planning")
 runrecord = load("_modules", "runrecord")
@@ -68,6 +69,7 @@ def bus(monkeypatch):
 @pytest.fixture
 def functions():
     return {
+        "notify.of_plan": create_autospec(notify.of_plan),
         "runrecord.now": create_autospec(runrecord.now, side_effect=runrecord.now),
         "runrecord.sites": create_autospec(runrecord.sites, side_effect=runrecord.sites),
         "planning.digest": create_autospec(planning.digest, side_effect=planning.digest),
@@ -135,6 +137,11 @@ class TestPropose:
         clock[0] += 60
         assert made(by="event", why="again") == first
         assert plans.every("east") == [first] and tags(bus) == ["open"]
+
+    def test_that_it_waits_is_told_once(self, functions):
+        plan = made()
+        assert made() == plan
+        functions["notify.of_plan"].assert_called_once_with(plan)
 
     def test_many_who_want_the_same_at_once_make_one(self):
         begin = threading.Barrier(8)

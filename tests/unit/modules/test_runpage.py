@@ -15,6 +15,17 @@ LOADS = {"script", "link", "img", "iframe", "object", "embed", "video", "audio",
 OPEN_ENDED = {"meta"}
 
 
+def standing(state, seqno, *wrong):
+    node = {"role": "slave", "datasource": state, "services": {
+        "west": {"state": state, "seqno": seqno}}}
+    return {"east": {"nodes": {"east1": node}, "wrong": list(wrong)}}
+
+
+def command(at="2026-01-01T03:00:00Z", typed=("ls",), answer="all is well", code=0, took=0.5):
+    return {"at": at, "took": took, "argv": ["/opt/continuent/bin/cctrl", "-expert"], "typed": list(typed),
+            "code": code, "answer": answer}
+
+
 @pytest.fixture
 def configure_loader_modules():
     functions = {f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration")}
@@ -44,8 +55,8 @@ class Page(HTMLParser):
         self.words += f" {data}"
 
 
-def page(run, state="done", plan=None):
-    made = Page(runpage.make(runreport.tell(run, state, plan)))
+def page(run, state="done", plan=None, commands=None):
+    made = Page(runpage.make(runreport.tell(run, state, plan, commands)))
     assert made.open == [], "every element is closed"
     made.words = " ".join(made.words.split())
     return made
@@ -76,6 +87,37 @@ def test_what_a_tool_said_is_shown_and_not_obeyed(words):
     made = page(run, "failed", {**PLAN, "by": words, "decided": {**PLAN["decided"], "reason": words}})
     assert not LOADS & set(made.elements)
     assert made.words.count(words) == 7
+
+
+def test_how_the_sites_stood_before_and_after():
+    words = page(record(before=standing("OFFLINE", None, "m-east1: it is offline"), after=standing("ONLINE", 7))).words
+    assert "before after east1 slave OFFLINE west OFFLINE slave ONLINE west ONLINE 7" in words
+    assert "before: m-east1: it is offline" in words
+    assert "Before and after" not in page(record()).words, "a record of before there was that"
+    failed = page(record(before=standing("ONLINE", 7)), "failed")
+    assert "east1 slave ONLINE west ONLINE 7 not on record" in failed.words
+
+
+def test_what_the_tools_were_told_with_every_answer():
+    told = {"answers": {"m-east1": [
+        command(typed=["set policy maintenance", "ls"]), command(answer="not yet"), command(answer="now", took=0.75),
+        {**command(code=124), "argv": ["/opt/replicator/bin/trepctl", "services"], "typed": []}], "m-west1": []},
+        "faults": {"m-west2": "does not answer vendorlog.read"}}
+    made = page(record(), commands=told)
+    assert "m-west2: does not answer vendorlog.read" in made.words
+    assert "m-east1 , 3 commands" in made.words and "m-west1 , 0 commands" in made.words
+    assert ("03:00:00 cctrl: set policy maintenance; ls 0.5 s /opt/continuent/bin/cctrl -expert all is well "
+            "03:00:00 cctrl: ls × 2 1.2 s /opt/continuent/bin/cctrl -expert now "
+            "03:00:00 trepctl: services code 124, 0.5 s") in made.words
+    assert "vendor's tools" not in page(record()).words
+
+
+def test_what_a_tool_answered_is_shown_and_not_obeyed():
+    words = "</pre><script>alert(1)</script>{{ 7 * 7 }}"
+    made = page(record(before=standing(words, None, words)), commands={
+        "answers": {"m-east1": [command(typed=[words], answer=words)]}, "faults": {"m-west2": words}})
+    assert not LOADS & set(made.elements)
+    assert made.words.count(words) == 6
 
 
 def test_it_can_be_written_in_any_locale():

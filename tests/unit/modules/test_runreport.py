@@ -60,6 +60,14 @@ def test_a_run_that_is_done():
         "offset": 7, "said": [{"node": "m-east1", "text": "nothing to change"}]}
 
 
+def test_how_the_sites_stood_and_what_the_tools_were_told():
+    asked = {"answers": {"m-east1": []}, "faults": {}}
+    report = runreport.tell(record(before={"east": {}}, after={"west": {}}), "done", commands=asked)
+    assert (report["before"], report["after"], report["commands"]) == ({"east": {}}, {"west": {}}, asked)
+    older = runreport.tell(record(), "done")
+    assert (older["before"], older["after"], older["commands"]) == (None, None, None)
+
+
 def test_its_words():
     assert runreport.text(runreport.tell(record(), "done", PLAN)).splitlines() == [
         "Site east is re-provisioned and verified (run 20260101T000000-7).",

@@ -25,6 +25,7 @@ fleet = load("_modules", "fleet")
 survey = load("_modules", "survey")
 attempt = load("_modules", "attempt")
 checkrecord = load("_modules", "checkrecord")
+notify = load("_modules", "notify")
 planning = load("_modules", "planning")
 plans = load("_modules", "plans")
 readiness = load("_modules", "readiness")
@@ -88,6 +89,7 @@ def functions():
         )
         for name in names.split()
     }
+    found["notify.of_plan"] = create_autospec(notify.of_plan)
     found["fleet.ask"] = create_autospec(fleet.ask, side_effect=CommandExecutionError("nobody is to be asked"))
     found["survey.take"] = create_autospec(survey.take)
     found["siteview.look"] = create_autospec(siteview.look, side_effect=lambda topology, sites: {
@@ -603,7 +605,50 @@ def test_a_report_tells_who_approved(functions):
     assert reprovision.report("east")["data"]["approved"] == plan
 
 
-def test_a_report_as_a_page_lies_beside_the_record_for_root_alone():
+@pytest.mark.parametrize("asked", [{"commands": True}, {"page": True}])
+def test_the_commands_are_asked_of_all_nodes_for_the_time_of_the_run(functions, asked):
+    found = record("done", finished="2026-01-01T01:00:00Z")
+    runrecord.save(found)
+    gathered = {"answers": {"east1": []}, "faults": {"west1": "does not answer"}}
+    functions["fleet.gather"].side_effect = lambda *_, **__: gathered
+    assert reprovision.report("east", **asked)["data"]["commands"] == gathered
+    functions["fleet.gather"].assert_called_once_with(
+        [minion for nodes in found["nodes"].values() for minion in nodes.values()], "vendorlog.read", timeout=15,
+        kwarg={"begun": found["started"], "ended": found["finished"]})
+
+
+def test_of_a_run_that_has_not_ended_until_now(functions):
+    runrecord.save({**record("running"), "finished": None})
+    functions["runrecord.now"].side_effect = lambda: "2026-01-01T09:00:00Z"
+    reprovision.report("east", commands=True)
+    assert functions["fleet.gather"].call_args.kwargs["kwarg"]["ended"] == "2026-01-01T09:00:00Z"
+
+
+def test_no_node_is_asked_for_a_ticket(functions):
+    runrecord.save(record("done"))
+    assert reprovision.report("east")["data"]["commands"] is None
+    functions["fleet.gather"].assert_not_called()
+
+
+@pytest.mark.parametrize("told, words", [
+    ([], "names no way to tell 'failed'"),
+    ([{"way": "webhook", "fault": "HTTP Error 404"}, {"way": "syslog", "fault": None}], "webhook: HTTP Error 404"),
+])
+def test_a_message_that_does_not_arrive_is_an_error(functions, told, words):
+    functions["notify.send"] = create_autospec(notify.send, return_value=told)
+    with pytest.raises(CommandExecutionError, match=words):
+        reprovision.notify("failed")
+    assert functions["notify.send"].call_args.args[:2] == ("failed", "none")
+
+
+def test_a_message_that_arrives(functions):
+    functions["notify.send"] = create_autospec(notify.send, return_value=[{"way": "syslog", "fault": None}])
+    assert reprovision.notify(text="hello") == ["syslog"]
+    functions["notify.send"].assert_called_once_with("done", "none", "hello")
+
+
+def test_a_report_as_a_page_lies_beside_the_record_for_root_alone(functions):
+    functions["fleet.gather"].side_effect = lambda *_, **__: {"answers": {"m-east1": []}, "faults": {}}
     runrecord.save(record("done"))
     path = reprovision.report("east", page=True)["data"]["page"]
     assert path.endswith(f"/reprovision/east/{RUN}.html")

@@ -28,6 +28,8 @@ plans = load("_modules", "plans")
 runrecord = load("_modules", "runrecord")
 driftfindings = load("_modules", "driftfindings")
 runwords = load("_modules", "runwords")
+siteview = load("_modules", "siteview")
+notify = load("_modules", "notify")
 
 TUNGSTEN = {
     "sites": {
@@ -40,6 +42,7 @@ TUNGSTEN = {
 PRIMARIES = {"east": "east1", "west": "west1", "north": "north1"}
 FOUND = {"findings": [], "primaries": PRIMARIES, "donor": "west3", "resumes": False, "run": None,
          "why": "no run is unfinished", "facts": {}}
+STANDING = {"east": {"primary": "east1", "wrong": ["m2: it lags"]}, "west": {"primary": "west1", "wrong": []}}
 PLAN = ["00 preflight", "01 policy", "06 donor shunned", "11 donor given back", "verified", "complete"]
 
 
@@ -123,6 +126,8 @@ def functions():
         "attempt.go_on": create_autospec(attempt.go_on, side_effect=attempt.go_on),
         "plans.admit": create_autospec(plans.admit, return_value=None),
         "plans.use": create_autospec(plans.use), "plans.begun": create_autospec(plans.begun, return_value=[]),
+        "siteview.look": create_autospec(siteview.look, side_effect=lambda *_: copy.deepcopy(STANDING)),
+        "notify.of_run": create_autospec(notify.of_run), "notify.send": create_autospec(notify.send),
         "runwords.command": create_autospec(runwords.command, side_effect=runwords.command),
         "runwords.person": runwords.person,
         "runwords.plan": create_autospec(runwords.plan, side_effect=runwords.plan),
@@ -273,6 +278,30 @@ class TestPreflight:
         functions["runlock.release"].assert_not_called()
         functions["runrecord.forget_stop"].assert_called_once_with("east")
         assert [call.args[2] for call in events.call_args_list] == ["start", "done"]
+        assert record["before"] == STANDING
+        functions["siteview.look"].assert_called_once_with(
+            reprovision.__context__["reprovision"]["topology"], list(TUNGSTEN["sites"]))
+        functions["notify.of_run"].assert_called_once()
+        assert functions["notify.of_run"].call_args.args[0]["state"] == "running"
+
+    @pytest.mark.parametrize("test", [True, False])
+    @pytest.mark.parametrize("order, site", [
+        ({"failed": "west"}, "west"), (None, "east"), ({"failed": ["x"] * 99}, str(["x"] * 99)[:63]), ("east", "east")])
+    def test_a_refusal_is_told_since_nobody_may_sit_before_it(self, functions, monkeypatch, test, order, site):
+        set_test(test)
+        monkeypatch.setitem(reprovision.__pillar__, "reprovision", order)
+        functions["attempt.refuse_half_built"].side_effect = CommandExecutionError("half built")
+        functions["topology.merge"].side_effect = lambda *_: topology.merge(TUNGSTEN, None)
+        assert reprovision.preflight("00 preflight")["result"] is False
+        told = [] if test else [call("failed", site, "A run was refused: half built\nNothing was changed.")]
+        assert functions["notify.send"].call_args_list == told
+        functions["siteview.look"].assert_not_called()
+
+    @pytest.mark.parametrize("pillar", [{}, {"tungsten": None}, {"tungsten": ["x"]}, {"tungsten": {"reprovision": 7}}])
+    def test_it_is_told_as_well_if_the_pillar_names_no_site(self, functions, monkeypatch, pillar):
+        monkeypatch.setattr(reprovision, "__pillar__", pillar)
+        assert reprovision.preflight("00 preflight")["result"] is False
+        assert functions["notify.send"].call_args.args[:2] == ("failed", "unknown")
 
     def test_warnings_are_told_and_kept(self, functions):
         warning = {"node": "m1", "level": "warning", "what": "somebody writes here", "do": "Ask them to stop."}
@@ -776,6 +805,7 @@ class TestStep:
         assert ret["result"] is False and "cannot write its records" in ret["comment"]
         assert "no space left" in ret["comment"] and "run it again" in ret["comment"]
         assert minions.calls == []
+        assert functions["notify.of_run"].call_args.args[0]["state"] == "failed"
 
 
 @pytest.mark.usefixtures("begun")
@@ -1311,6 +1341,27 @@ class TestComplete:
         record = saved()
         assert record["state"] == "done" and record["finished"]
         assert [record["steps"][name]["state"] for name in PLAN] == ["done"] * len(PLAN)
+
+    def test_how_the_sites_stand_afterwards_is_kept_and_what_is_wrong_told(self, functions):
+        self.steps()
+        functions["siteview.look"].reset_mock()
+        ret = reprovision.complete("complete")
+        assert ret["result"] is True and ret["comment"].endswith("verified.\nTo be looked at: m2: it lags")
+        assert saved()["after"] == STANDING
+        functions["siteview.look"].assert_called_once()
+
+    def test_the_end_is_told_once_it_is_on_record(self, functions):
+        self.steps()
+        functions["notify.of_run"].reset_mock()
+        reprovision.complete("complete")
+        functions["notify.of_run"].assert_called_once()
+        assert functions["notify.of_run"].call_args.args[0]["state"] == "done"
+
+    def test_that_nobody_can_be_told_stops_nothing(self, functions, caplog):
+        self.steps()
+        functions["notify.of_run"].side_effect = KeyError("text")
+        assert reprovision.complete("complete")["result"] is True
+        assert saved()["state"] == "done" and "Nobody was told: KeyError: 'text'" in caplog.text
 
     @pytest.mark.parametrize("missing", PLAN[1:-1])
     def test_a_missing_step(self, missing):
