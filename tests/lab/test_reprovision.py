@@ -65,6 +65,20 @@ def test_a_composite_installation_is_refused(lab):
     assert data.cluster(lab)[FAILED]["policy"] == "AUTOMATIC"
 
 
+@pytest.mark.parametrize("command, words", [
+    ("sudo -n id", "password is required"),
+    ("sudo -n rsync -a /etc/shadow /tmp/stolen", "password is required"),
+    ("sudo -n rsync --server -e.Lsf . /etc/sudoers.d/mine", "password is required"),
+    ("ssh -o BatchMode=yes east1 id", "this key is for copies by reprovision only, not for: id"),
+    ("ssh -o BatchMode=yes east1", "not for: a shell"),
+    ("ssh -o BatchMode=yes east1 'sudo -n rsync --version; id'", "not for: sudo -n rsync --version; id"),
+    ("ssh -o BatchMode=yes east1 sudo -n rsync --server -e.Lsf . /etc/sudoers.d/mine", "password is required"),
+])
+def test_the_tungsten_user_may_do_what_a_run_needs_and_nothing_else(lab, command, words):
+    done = hosts.execute(lab, "west3", ["runuser", "-l", "tungsten", "-c", f"{command} </dev/null"], capture=True)
+    assert done.returncode != 0 and words in done.stderr and "uid=" not in done.stdout
+
+
 @pytest.mark.parametrize("how", ["garbage", "hang"])
 def test_a_tool_that_misbehaves_is_named_and_quoted(lab, how):
     faults = lab.shared / "faults.json"

@@ -198,12 +198,24 @@ def _node(lab, name, root):
            f"export PATH=$PATH:/{CLUSTER}/tungsten-replicator/scripts\n")
     _write(root / "home/tungsten/.bash_profile",
            ". /opt/continuent/share/env.sh\n. /opt/replicator/share/aliases.sh\n")
+    _least_rights(lab, site, root, user, group)
     for home in ("opt/continuent", "opt/replicator"):
         # As the vendor's installer leaves them: root can read, other users cannot.
         run(["chown", "-R", f"{user}:{group}", root / home])
         (root / home).chmod(0o700)
     _enable(root, "tungsten-manager.service", "tungsten-replicator.service",
             "tungsten-cross-site-replicator.service", "salt-minion.service")
+
+
+def _least_rights(lab, site, root, user, group):
+    """The very files that an operator would install; to other sites the user has the restricted key alone."""
+    examples = Path(lab.repository) / "examples"
+    _write(root / "etc/sudoers.d/tungsten-reprovision", (examples / "sudoers/tungsten-reprovision").read_text(), 0o440)
+    _write(root / "usr/local/sbin/reprovision-only", (examples / "ssh/reprovision-only").read_text(), 0o755)
+    others = " ".join(host for each, nodes in lab.site_nodes().items() if each != site for host in nodes)
+    settings = root / "home/tungsten/.ssh/config"
+    _write(settings, f"Host {others}\n  IdentityFile ~/.ssh/id_reprovision\n  IdentitiesOnly yes\n", 0o600)
+    shutil.chown(settings, user, group)
 
 
 def _vendor_ini(lab, site, root):

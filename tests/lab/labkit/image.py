@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from .plan import NETWORK
 from .shell import LabError, run, say
 
 CACHE = Path(os.environ.get("REPROVISION_LAB_CACHE", "/var/cache/tungsten-reprovision-lab"))
@@ -40,6 +41,17 @@ innodb_buffer_pool_size = 256M
 innodb_log_file_size = 48M
 performance_schema = OFF
 """
+
+# The vendor's user may run everything; here it is what its tools' stand-ins run, so that what this extension wants by
+# sudo has to stand in its own file.
+EMULATED_SUDO = """\
+Defaults:tungsten !requiretty
+tungsten ALL=(root) NOPASSWD: /usr/bin/true, /usr/bin/cat, /usr/bin/kill -KILL *, \\
+    /usr/bin/systemctl stop mysqld, /usr/bin/systemctl start mysqld, /usr/bin/find * -mindepth 1 -delete, \\
+    /usr/bin/mariabackup *, /usr/bin/mbstream *, /usr/bin/chown -R mysql\\:mysql *, /usr/bin/rm -rf /tmp/tprovision-*
+"""
+# As examples/ssh/reprovision-only tells.
+ONLY_COPIES = f'restrict,from="{NETWORK}.0/24",command="/usr/local/sbin/reprovision-only" '
 
 
 def salt_version():
@@ -120,17 +132,19 @@ def _make(target):
 
 
 def _tungsten_user(root):
-    """The vendor's OS user: in group mysql, every right by sudo, one key for all hosts of the lab."""
+    """The vendor's OS user: in group mysql, one key for all hosts of the lab, and one that is good for copies only."""
     inside = ["chroot", root]
     run([*inside, "useradd", "--create-home", "--shell", "/bin/bash", "--groups", "mysql", "tungsten"])
-    sudoers = root / "etc/sudoers.d/tungsten"
-    sudoers.write_text("tungsten ALL=(ALL) NOPASSWD: ALL\nDefaults:tungsten !requiretty\n")
+    sudoers = root / "etc/sudoers.d/emulated-vendor"
+    sudoers.write_text(EMULATED_SUDO)
     sudoers.chmod(0o440)
     run([*inside, "install", "-d", "-m", "700", "-o", "tungsten", "-g", "tungsten", "/home/tungsten/.ssh"])
-    run([*inside, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", "/home/tungsten/.ssh/id_ed25519"])
     ssh = root / "home/tungsten/.ssh"
-    public = (ssh / "id_ed25519.pub").read_text()
-    (ssh / "authorized_keys").write_text(public)
+    keys = {}
+    for name in ("id_ed25519", "id_reprovision"):
+        run([*inside, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", f"/home/tungsten/.ssh/{name}"])
+        keys[name] = (ssh / f"{name}.pub").read_text()
+    (ssh / "authorized_keys").write_text(keys["id_ed25519"] + ONLY_COPIES + keys["id_reprovision"])
     host_key = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
     (ssh / "known_hosts").write_text(f"* {host_key[0]} {host_key[1]}\n")
     run([*inside, "chown", "-R", "tungsten:tungsten", "/home/tungsten/.ssh"])

@@ -1,0 +1,52 @@
+"""examples/ssh/reprovision-only, in a real shell: which commands a restricted key is good for."""
+
+import subprocess
+
+import pytest
+
+from tests.support.loader import ROOT
+
+SCRIPT = ROOT / "examples/ssh/reprovision-only"
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Ask for a command as sshd does; returns (exit code, the words of what was run, stderr)."""
+    ran = tmp_path / "ran"
+    for name in ("sudo", "pgrep", "id"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\nprintf "%s\\n" {name} "$@" > {ran}\n')
+        program.chmod(0o755)
+
+    def ask(command):
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        if command is not None:
+            environment["SSH_ORIGINAL_COMMAND"] = command
+        done = subprocess.run([SCRIPT], env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+        return done.returncode, ran.read_text().splitlines() if ran.exists() else None, done.stderr
+
+    return ask
+
+
+@pytest.mark.parametrize("command, words", [
+    ("pgrep -x 'mysqld|mariadbd'", ["pgrep", "-x", "mysqld|mariadbd"]),
+    ("sudo -n rsync --version", ["sudo", "-n", "rsync", "--version"]),
+    ("sudo -n rsync --server -slogDtpre.iLsfxCIvu",
+     ["sudo", "-n", "rsync", "--server", "-slogDtpre.iLsfxCIvu"]),
+    ("sudo -n rsync --server --sender -Ie.LsfxCIvu . /var/lib/reprovision/ownership.json",
+     ["sudo", "-n", "rsync", "--server", "--sender", "-Ie.LsfxCIvu", ".", "/var/lib/reprovision/ownership.json"]),
+])
+def test_what_a_copy_needs_is_run_word_for_word(asked, command, words):
+    assert asked(command) == (0, words, "")
+
+
+@pytest.mark.parametrize("command", [
+    None, "", "id", "sudo -n id", "sudo -n rsync -a /etc/shadow /tmp", "sudo -n rsync --version; id",
+    "sudo -n rsync --server -s; id", "sudo -n rsync --server -s\nid", "sudo -n rsync --server -s `id`",
+    "sudo -n rsync --server -s $(id)", "sudo -n rsync --server -s && id", "sudo -n rsync --server -s > x",
+    "sudo -n rsync --server", "sudo  -n rsync --server -s", "pgrep -x 'mysqld|mariadbd' id", "pgrep -x mysqld",
+    "sudo -n rsync --server -s *", "sudo -n rsync --server -s | id", "sudo -n rsync --server -s 'x y'",
+])
+def test_all_else_is_refused_and_nothing_is_run(asked, command):
+    code, ran, said = asked(command)
+    assert (code, ran) == (126, None) and said.startswith("this key is for copies by reprovision only")
