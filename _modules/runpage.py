@@ -117,6 +117,7 @@ PAGE = """\
   dt { color: var(--grey); }
   dd { margin: 0; overflow-wrap: anywhere; }
   table { border-collapse: collapse; width: 100%; }
+  body { overflow-wrap: anywhere; }
   td { vertical-align: top; padding: .25rem .5rem; }
   tr { border-bottom: 1px solid var(--line); }
   td.line { width: 38%; }

@@ -56,7 +56,7 @@ WORK = {
     "verified before traffic": ("east1", "trepctl", "heartbeat"),
     "19": ("east1", "cctrl", "router online"),
     "20": ("east1", "cctrl", "policy automatic"),
-    "complete": ("east1", None, None),
+    "complete": ("east1", "cctrl", "ls"),
 }
 # What tests/run --all does of it: at the steps where most harm could be done.
 SUBSET = (

@@ -1,12 +1,13 @@
 """A canary lies where passwords live; after a whole run it must not show anywhere else."""
 
+import json
 import subprocess
 import threading
 from pathlib import Path
 
 import demo
 import pytest
-from labkit import data, hosts
+from labkit import data, hosts, salt
 from labkit.plan import MASTER
 
 from test_reprovision import orchestrate
@@ -54,6 +55,9 @@ def listened(lab):
 
 
 def put_canary(lab):
+    # An address that is told to nobody, at which nobody listens.
+    told = {"reprovision_notify": [{"webhook": f"http://127.0.0.1:1/hooks/{CANARY}"}]}
+    (lab.root(MASTER) / "etc/salt/master.d/notify.conf").write_text(json.dumps(told))
     for host in lab.hosts()[1:]:
         data.sql(lab, host, f"SET sql_log_bin=0; ALTER USER tungsten IDENTIFIED BY '{CANARY}';")
         root = lab.root(host)
@@ -84,6 +88,8 @@ def test_no_secret_shows_after_a_whole_run(lab, listened):
     watching.join()
     assert [(state["name"], state["comment"]) for state in states if state["result"] is False] == []
     assert code == 0
+    page = salt.call(lab, ["salt-run", "reprovision.report", demo.FAILED, "page=True", "--out=json"])
+    assert CANARY not in json.dumps(page) and page["commands"]["answers"]["east1"]
     assert watching.looks > 100 and watching.found == set()
     events = listened.read_bytes()
     assert b"salt/reprovision/east" in events and CANARY.encode() not in events
