@@ -9,7 +9,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 FENCE = re.compile(
     r"^(?:<!-- not executed by a test: (?P<excuse>.+?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL)
-CODE = re.compile(r"`([^`\n]+)`")
+CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 
@@ -38,8 +38,8 @@ def prose(page):
 
 
 def words_of_code(page):
-    """What stands between backticks in the running text."""
-    return CODE.findall(prose(page))
+    """What stands between backticks in the running text, also over the end of a line."""
+    return [" ".join(words.split()) for words in CODE.findall(prose(page))]
 
 
 def links(page):
