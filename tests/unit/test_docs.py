@@ -5,6 +5,8 @@ import copy
 import re
 
 import pytest
+import salt.config
+import salt.utils.minions
 import yaml
 from salt.exceptions import SaltInvocationError
 
@@ -171,7 +173,7 @@ def allowed(words):
 
 OWN = {kind: [f"{path.stem}.{name}" for path in sorted((ROOT / kind).glob("*.py"))
               for name in commands.offered(kind, path.stem)] for kind in ("_modules", "_runners")}
-# Of Salt's own, and of this project's: who may call one of these may do everything.
+# Salt's own and this project's: who may call one of these may do everything.
 EVERYTHING = ["state.orchestrate", "state.orch", "state.apply", "salt.cmd", "saltutil.sync_all", "cmd.run",
               "mysqld.query", "longjob.start", "cctrl.session", "datadir.empty"]
 
@@ -183,6 +185,19 @@ def test_each_entry_of_an_access_list_allows_one_function_of_this_project():
         # As Salt does it: from the beginning, not to the end.
         assert len([dotted for dotted in OWN[kind] if re.match(expression, dotted)]) == 1, expression
         assert [dotted for dotted in EVERYTHING if re.match(expression, dotted)] == [], expression
+
+
+def test_salt_itself_lets_the_people_of_the_security_page_do_what_it_says():
+    page = [yaml.safe_load(block.text) for block in YAML if block.page == "docs/security.md"]
+    (people,) = [words["external_auth"]["pam"] for words in page if "external_auth" in words]
+    allows = salt.utils.minions.CkMinions({**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}).runner_check
+    functions, nothing = [*OWN["_runners"], *EVERYTHING], {"arg": [], "kwarg": {}}
+    may = {who: {dotted for dotted in functions if allows(entries, dotted, nothing)} for who, entries in people.items()}
+    look = {f"reprovision.{name}" for name in (
+        "status", "preflight", "plans", "list", "record", "report", "reported", "watch")} | {"drift.show"}
+    assert may == {
+        "watcher": look, "alice": look | {"drift.check", "drift.save", "reprovision.plan"},
+        "bob": look | {"reprovision.approve", "reprovision.deny", "reprovision.abort"}}
 
 
 def test_the_wheel_is_called_as_pip_calls_it():
