@@ -238,18 +238,30 @@ def test_defaults():
     }
 
 
-def test_the_schema_tells_the_same_defaults():
-    properties = SCHEMA["$defs"]["reprovision"]["properties"]
-    told = {key: value["default"] for key, value in properties.items() if "default" in value}
-    assert told == topology.ORDER_DEFAULTS
+def told_by_the_schema(section):
+    """{key: what it says of it}"""
+    return SCHEMA["$defs"][section]["properties"]
+
+
+def defaults(properties):
+    return {key: defaults(value["properties"]) if "properties" in value else value["default"]
+            for key, value in properties.items() if "default" in value or "properties" in value}
+
+
+def test_what_the_schema_calls_defaults_is_what_is_applied():
+    found = topology.validate({"sites": {"east": {"nodes": ["e1"]}, "west": {"nodes": ["w1"]}}})["topology"]
+    # These two have no default that could be told: one is the site's own name, the other has to be given.
+    applied = {key: value for key, value in found["sites"]["east"].items() if key not in ("service", "nodes")}
+    assert defaults(told_by_the_schema("site")) == applied
+    for section in ("reprovision", "drift", "plans"):
+        assert defaults(told_by_the_schema(section)) == found[section], section
+
+
+def test_the_schema_tells_the_same_limits():
     for section, limits in (("drift", topology.DRIFT_LIMITS), ("plans", topology.PLAN_LIMITS)):
-        properties = SCHEMA["$defs"][section]["properties"]
-        told = {key: (value["default"], value["minimum"], value["maximum"]) for key, value in properties.items()
-                if value["type"] == "integer"}
+        told = {key: (value["default"], value["minimum"], value["maximum"])
+                for key, value in told_by_the_schema(section).items() if value["type"] == "integer"}
         assert told == limits
-    checked = topology.validate(GOOD)["topology"]
-    assert checked["drift"] == {"cooldown": 900, "share": 50, "max_lag": 60}
-    assert checked["plans"] == {"hours": 24, "second_person": False}
 
 
 def test_validate_leaves_the_pillar_alone():

@@ -423,7 +423,7 @@ def plain(rendered):
 
 
 def test_minions_may_not_call_runners():
-    """With peer_run, or peer, root on any minion could start a run."""
+    """With peer_run, or peer, root on any minion could start a run. The pages may warn of it, but set it nowhere."""
     folders = ["docs", "orch", "pillar", "reactor", "tests/lab"]
     files = [
         ROOT / "README.md",
@@ -431,4 +431,4 @@ def test_minions_may_not_call_runners():
     ]
     assert len(files) > 25
     texts = {path: path.read_text(errors="replace") for path in files if path.suffix != ".pyc"}
-    assert [path for path, text in texts.items() if re.search(r"\bpeer_run\b|\bpeer[\"']?\s*:", text)] == []
+    assert [path for path, text in texts.items() if re.search(r"\bpeer(_run)?[\"']?\s*:", text)] == []
