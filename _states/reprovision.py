@@ -146,10 +146,10 @@ def _preflight(name, begun):
             "The preflight found:\n  " + "\n  ".join(__salt__["readiness.text"](found["findings"])))
     # To be tried a run needs no plan: that is how a plan is made.
     planned = None if __opts__["test"] else __salt__["plans.admit"](order, found, topology)
+    steps = [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"]
     if found["resumes"]:
-        run = __salt__["attempt.go_on"](previous, before)
+        run = __salt__["attempt.go_on"](previous, before, steps)
     else:
-        steps = [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"]
         run = __salt__["attempt.begin"](run_id, order, found, topology, steps)
     if planned:
         __salt__["plans.use"](planned["plan"], run["run"])

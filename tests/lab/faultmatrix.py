@@ -188,8 +188,7 @@ class Matrix:
             time.sleep(1.2 if strike.__class__.__name__.startswith(("Run", "Terminal", "Master")) else 0)
             strike.strike()
             return True
-        before = "20 policy AUTOMATIC" if step == "complete" else step
-        struck = invariants.wait_until_step(self.lab, FAILED, before, known, lambda: orders.poll() is not None)
+        struck = invariants.wait_until_step(self.lab, FAILED, step, known, lambda: orders.poll() is not None)
         strike.strike()
         return struck
 
