@@ -21,6 +21,8 @@ FOLDER = "/var/log/reprovision"
 DAYS = 30
 # A listing of nine nodes fits; of what is longer both ends are kept.
 MOST = 8000
+# Half of what Salt's bus takes (max_event_size).
+PART = 500_000
 STAMP = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -96,15 +98,18 @@ def _note(entry):
         log.warning("What %s said is not written down: %s", entry["argv"][0], error)
 
 
-def read(begun, ended):
+def read(begun, ended, part=0):
     """
     Return what this extension told the vendor's tools of this node in some time, whoever wanted it, oldest first.
 
     begun, ended
         UTC in ISO 8601, such as ``2026-11-27T03:00:00Z``, by this node's clock.
+    part
+        Which part of it, from 0 on: Salt cuts short what is too long for its bus.
 
-    Returns ``[{"at", "took": seconds, "argv": [words], "typed": [lines], "code", "answer"}]``. What is older than 30
-    days with a command is gone. Raises SaltInvocationError for another kind of time.
+    Returns ``{"commands": [{"at", "took": seconds, "argv": [words], "typed": [lines], "code", "answer"}], "parts": how
+    many there are}``. What is older than 30 days with a command is gone. Raises SaltInvocationError for another kind of
+    time.
 
     CLI Example:
 
@@ -117,12 +122,19 @@ def read(begun, ended):
             datetime.datetime.strptime(moment, STAMP)
         except (TypeError, ValueError) as error:
             raise SaltInvocationError(f"{moment!r} is not a time such as 2026-11-27T03:00:00Z") from error
-    found = []
+    parts, size = [[]], 0
     for name in _files():
         if f"vendor-{begun[:10]}" <= name <= f"vendor-{ended[:10]}.jsonl":
             with salt.utils.files.fopen(os.path.join(FOLDER, name), encoding="utf-8") as file:
-                found += [entry for entry in map(_entry, file) if entry and begun <= entry["at"] <= ended]
-    return found
+                for line in file:
+                    entry = _entry(line)
+                    if entry and begun <= entry["at"] <= ended:
+                        size += len(line)
+                        if size > PART:
+                            parts.append([])
+                            size = len(line)
+                        parts[-1].append(entry)
+    return {"commands": parts[part] if 0 <= part < len(parts) else [], "parts": len(parts)}
 
 
 def _entry(line):

@@ -4,11 +4,13 @@ What an operator asks the master for: look before a run, plan and approve it, wa
 
 import copy
 import logging
+import os
 import sys
 import time
 
 import salt.loader
 import salt.runner
+import salt.utils.color
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
@@ -19,6 +21,9 @@ log = logging.getLogger(__name__)
 
 # Between the start of an orchestration and its taking of the lock; a second event in that time is the same drift.
 STARTING_SECONDS = 120
+# Of a step, and of a run, on a terminal.
+COLOURS = {"done": "LIGHT_GREEN", "running": "LIGHT_YELLOW", "interrupted": "LIGHT_RED", "failed": "LIGHT_RED",
+           "aborted": "LIGHT_RED"}
 LOST = ("changed", "missing", "extra")
 
 
@@ -83,7 +88,8 @@ def watch(site, wait=60):
     """
     Show the steps of a site's run as they happen, until it ends. The run does not notice that it is watched.
 
-    The lines go to stderr; what is returned at the end is the run's outcome.
+    On a terminal it is a picture of all steps, done, running and to come; in a pipe a line for each that is new. Either
+    goes to stderr; what is returned at the end is the run's outcome.
 
     site
         The failed site.
@@ -100,7 +106,7 @@ def watch(site, wait=60):
         salt-run reprovision.watch east
     """
     prefix = f"salt/reprovision/{site}/"
-    run, shown, begun = None, {}, time.monotonic()
+    run, shown, drawn, begun = None, {}, 0, time.monotonic()
     with salt.utils.event.get_event("master", opts=__opts__, listen=True) as bus:
         while True:
             # Asked before the record is read: a run closes its record before it lets go of the lock. The id may still
@@ -109,7 +115,7 @@ def watch(site, wait=60):
             run = (holder or {}).get("run", run)
             current = _exec("runrecord.load", site, run) if run else None
             if current:
-                _show_news(current, shown)
+                drawn = _show(current, shown, drawn)
                 if current["state"] != "running":
                     return {"run": run, "state": current["state"], "steps": len(current["steps"])}
             if run and holder is None:
@@ -119,27 +125,22 @@ def watch(site, wait=60):
             bus.get_event(wait=2, tag=prefix, match_type="startswith")
 
 
-def _show_news(current, shown):
-    total = len(current["plan"])
-    for number, name in enumerate(current["plan"], start=1):
-        step = current["steps"].get(name)
-        if not step:
-            continue
-        for node, far in step.get("progress", {}).items():
-            if "percent" in far and shown.get((name, node)) != far["percent"]:
-                shown[name, node] = far["percent"]
-                # rsync's own word for it is, at the end of every file, the time that has passed.
-                left = far["percent"] and round(far["seconds"] * (100 - far["percent"]) / far["percent"])
-                print(f"        {node}: {far['bytes']:,} bytes, {far['percent']} %, {far['rate']}"
-                      + (f", about {_exec('runwords.duration', left)} left" if left else ""), file=sys.stderr,
-                      flush=True)
-        if shown.get(name) != step["state"]:
-            shown[name] = step["state"]
-            mark = {"running": "…", "done": "ok", "failed": "FAILED", "interrupted": "interrupted"}[step["state"]]
-            seconds = f" {step['seconds']} s" if "seconds" in step else ""
-            print(f"[{number:2}/{total}] {name:50} {mark}{seconds}", file=sys.stderr, flush=True)
-            if step["state"] == "failed":
-                print(step["comment"], file=sys.stderr, flush=True)
+def _show(current, shown, drawn):
+    """A picture drawn over the one before on a terminal, elsewhere what is new; returns how many lines were drawn."""
+    if not sys.stderr.isatty():
+        for line in _exec("runview.news", current, shown):
+            print(line, file=sys.stderr, flush=True)
+        return 0
+    terminal = os.get_terminal_size(sys.stderr.fileno())
+    rows = _exec("runview.picture", current, time.time(), terminal.columns, terminal.lines)
+    colours = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
+    lines = [f"{colours[COLOURS.get(row['state'], 'ENDC')]}{row['text']}{colours['ENDC']}" for row in rows]
+    if current["state"] != "running":
+        lines += _exec("runview.why", current)
+    # Up to where the last picture began, and all away from there on.
+    above = f"\x1b[{drawn}A\x1b[J" if drawn else ""
+    print(above + "\n".join(lines), file=sys.stderr, flush=True)
+    return len(lines)
 
 
 def preflight(failed=None, definitive=None, donor=None):
@@ -490,9 +491,17 @@ def report(site, run=None, page=False, commands=False):
 
 
 def _commands(found):
-    minions = [minion for nodes in found["nodes"].values() for minion in nodes.values()]
-    return _exec("fleet.gather", minions, "vendorlog.read", timeout=15, kwarg={
-        "begun": found["started"], "ended": found.get("finished") or _exec("runrecord.now")})
+    asked = {"begun": found["started"], "ended": found.get("finished") or _exec("runrecord.now")}
+    waiting = [minion for nodes in found["nodes"].values() for minion in nodes.values()]
+    told, part = {"answers": {minion: [] for minion in waiting}, "faults": {}}, 0
+    while waiting:
+        gathered = _exec("fleet.gather", waiting, "vendorlog.read", timeout=15, kwarg={**asked, "part": part})
+        told["faults"].update(gathered["faults"])
+        for minion, answer in gathered["answers"].items():
+            told["answers"][minion] += answer["commands"]
+        part += 1
+        waiting = [minion for minion, answer in gathered["answers"].items() if answer["parts"] > part]
+    return told
 
 
 def notify(what="done", text="This is only to see whether it arrives."):

@@ -1,9 +1,13 @@
 """Take the pictures of docs/pictures from a real run in the lab: what the operator sees of it."""
 
 import argparse
+import contextlib
+import os
+import pty
 import subprocess
 import sys
 import tempfile
+import termios
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -27,7 +31,33 @@ def do(lab, host, *argv):
 
 def terminal(lab, name, *argv):
     """A picture of what a command prints on a terminal."""
-    said = do(lab, MASTER, *argv, "--force-color", "--log-level=quiet")
+    paint(name, do(lab, MASTER, *argv, "--force-color", "--log-level=quiet"))
+
+
+def watched(lab):
+    """A run as who watches it on a terminal sees it: the picture in which its copy is furthest from both ends."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 110))
+    order = subprocess.Popen(hosts.command(lab, MASTER, ["salt-run", "state.orch", "orch.reprovision"]),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    watcher = subprocess.Popen(
+        hosts.command(lab, MASTER, ["salt-run", "reprovision.watch", FAILED, "--log-level=quiet"]),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    # At the other end's close the terminal answers with an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 65536):
+            seen += part
+    os.close(ours)
+    if order.wait(timeout=600) or watcher.wait(timeout=60):
+        raise LabError(f"the run or its watcher failed: {seen[-2000:]}")
+    pictures = seen.decode().replace("\r", "").split("\x1b[J")
+    copying = [picture for picture in pictures if " %, " in picture]
+    paint("watch", (copying or pictures)[len(copying or pictures) // 2])
+
+
+def paint(name, said):
     say(said)
     with tempfile.NamedTemporaryFile("w") as shown:
         shown.write(said)
@@ -60,7 +90,7 @@ def take(lab):
     do(lab, host, "salt-call", "trepctl.offline", plan.SITE_NAMES[1], "cross_site")
     terminal(lab, "status-wrong", "salt-run", "reprovision.status")
     do(lab, host, "salt-call", "trepctl.online", plan.SITE_NAMES[1], "cross_site")
-    do(lab, MASTER, "salt-run", "state.orch", "orch.reprovision")
+    watched(lab)
     terminal(lab, "status-well", "salt-run", "reprovision.status")
     terminal(lab, "report-text", "salt-run", "reprovision.report", FAILED)
     written = salt.call(lab, ["salt-run", "reprovision.report", FAILED, "page=True", "--out=json"])["page"]

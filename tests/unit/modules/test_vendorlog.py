@@ -17,6 +17,13 @@ NOW = 1795748400  # 2026-11-27T03:00:00Z
 ALL_DAY = ("2026-11-27T00:00:00Z", "2026-11-27T23:59:59Z")
 
 
+def told(begun=ALL_DAY[0], ended=ALL_DAY[1]):
+    """All of it, which is one part."""
+    answer = vendorlog.read(begun, ended)
+    assert answer["parts"] == 1
+    return answer["commands"]
+
+
 @pytest.fixture
 def tool():
     return create_autospec(cmdmod.run_all, return_value={"retcode": 0, "stdout": "said", "stderr": ""})
@@ -58,7 +65,7 @@ def test_how_a_tool_is_run(tool):
 def test_what_is_written_down(tool):
     tool.return_value = {"retcode": 1, "stdout": "on stdout\n", "stderr": "on stderr"}
     vendorlog.run(["/opt/t/cctrl", "-expert"], 7, stdin="set force true\nls\n")
-    assert vendorlog.read(*ALL_DAY) == [{
+    assert told() == [{
         "at": "2026-11-27T03:00:00Z", "took": 0.25, "argv": ["/opt/t/cctrl", "-expert"],
         "typed": ["set force true", "ls"], "code": 1, "answer": "on stdout\non stderr"}]
 
@@ -80,7 +87,7 @@ def test_an_answer_that_may_hold_a_password_is_kept_nowhere(tool, tmp_path):
 def test_of_a_long_answer_both_ends_are_kept(tool):
     tool.return_value = {"retcode": 0, "stdout": "begin" + "." * 10**6 + "end", "stderr": ""}
     vendorlog.run(["trepctl", "services"], 7)
-    (entry,) = vendorlog.read(*ALL_DAY)
+    (entry,) = told()
     assert entry["answer"].startswith("begin") and entry["answer"].endswith("end")
     assert len(entry["answer"]) < vendorlog.MOST + 100
 
@@ -95,7 +102,7 @@ def test_only_what_lies_in_the_time_and_over_midnight():
     for moment in (NOW - 1, NOW, NOW + 3600, NOW + 86400, NOW + 86401):
         at(moment)
         vendorlog.run(["trepctl", "services"], 7)
-    found = vendorlog.read("2026-11-27T03:00:00Z", "2026-11-28T03:00:00Z")
+    found = told("2026-11-27T03:00:00Z", "2026-11-28T03:00:00Z")
     assert [entry["at"] for entry in found] == [
         "2026-11-27T03:00:00Z", "2026-11-27T04:00:00Z", "2026-11-28T03:00:00Z"]
 
@@ -104,11 +111,23 @@ def test_a_line_cut_off_tells_nothing(tmp_path):
     vendorlog.run(["trepctl", "services"], 7)
     with (tmp_path / "log/vendor-2026-11-27.jsonl").open("a") as file:
         file.write(json.dumps({"at": "2026-11-27T03:00:01Z"})[:-9] + "\n")
-    assert len(vendorlog.read(*ALL_DAY)) == 1
+    assert len(told()) == 1
+
+
+def test_what_is_too_long_for_the_bus_is_told_in_parts(tool):
+    tool.return_value = {"retcode": 0, "stdout": "." * vendorlog.MOST, "stderr": ""}
+    for number in range(150):
+        vendorlog.run(["trepctl", str(number)], 7)
+    answers = [vendorlog.read(*ALL_DAY, part=part) for part in range(3)]
+    assert {answer["parts"] for answer in answers} == {3}
+    assert all(len(json.dumps(answer)) < 600_000 for answer in answers)
+    assert [entry["argv"][1] for answer in answers for entry in answer["commands"]] == list(map(str, range(150)))
+    for none in (3, -1):
+        assert vendorlog.read(*ALL_DAY, part=none)["commands"] == []
 
 
 def test_no_file_is_no_command():
-    assert vendorlog.read(*ALL_DAY) == []
+    assert told() == []
 
 
 def test_the_oldest_days_go(tmp_path):

@@ -2,16 +2,19 @@
 
 import contextlib
 import copy
+import io
 import json
 import logging
 import os
 import shlex
 import time
-from unittest.mock import Mock, create_autospec
+from types import SimpleNamespace
+from unittest.mock import Mock, call, create_autospec
 
 import pytest
 import salt.runner
 import salt.runners.pillar
+import salt.utils.color
 from salt.exceptions import CommandExecutionError
 
 from tests.support.loader import load
@@ -30,6 +33,7 @@ planning = load("_modules", "planning")
 plans = load("_modules", "plans")
 readiness = load("_modules", "readiness")
 runpage = load("_modules", "runpage")
+runview = load("_modules", "runview")
 runreport = load("_modules", "runreport")
 siteview = load("_modules", "siteview")
 
@@ -81,6 +85,7 @@ def functions():
             (runwords, "command again person size duration"),
             (runreport, "tell text"),
             (runpage, "make"),
+            (runview, "news picture why"),
             (attempt, "refuse_repetition refuse_half_built needless"),
             (plans, "propose load every consider decide"),
             (planning, "binding digest changes steps make text"),
@@ -141,6 +146,7 @@ def configure_loader_modules(functions, pillar, client, tmp_path):
         planning: {"__opts__": opts, "__salt__": functions},
         runreport: {"__salt__": functions},
         runpage: {"__salt__": functions},
+        runview: {"__salt__": functions},
     }
 
 
@@ -344,9 +350,55 @@ def test_watch_shows_how_far_the_copy_is_once_a_percent(functions, hear, capsys)
 
     hear(far(0), far(0), far(10), far(10, "failed"))
     reprovision.watch("east")
-    shown = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines() if "bytes" in line]
-    assert shown == ["west1: 1,234,567 bytes, 0 %, 9MB/s",
-                     "west1: 1,234,567 bytes, 10 %, 9MB/s, about 27 s left"]
+    shown = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines() if "west1" in line]
+    assert shown == ["west1: 1.2 MB, 0 %, 9MB/s", "west1: 1.2 MB, 10 %, 9MB/s, about 27 s left"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        return 2
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """stderr is one, of 30 lines."""
+    stderr = Terminal()
+    monkeypatch.setattr(reprovision, "sys", SimpleNamespace(stderr=stderr))
+    monkeypatch.setattr(reprovision.os, "get_terminal_size", create_autospec(
+        os.get_terminal_size, return_value=os.terminal_size((100, 30))))
+    return stderr
+
+
+def test_on_a_terminal_watch_draws_each_picture_over_the_one_before(functions, hear, capsys, terminal):
+    reprovision.__opts__["color"] = False
+    functions["runlock.running"].side_effect = lambda site: HOLDER
+    runrecord.save(record("running", [("00 a", "running")]))
+    hear(
+        lambda: runrecord.save(record("running", [("00 a", "done"), ("01 b", "running")])) and {"run": "x"},
+        lambda: runrecord.save(record("failed", [("00 a", "done"), ("01 b", "failed")])) and {"run": "x"},
+    )
+    assert reprovision.watch("east")["state"] == "failed"
+    assert capsys.readouterr() == ("", "")
+    first, second, third = terminal.getvalue().split("\x1b[3A\x1b[J")
+    assert [" ".join(line.split()) for line in first.splitlines()] == [
+        f"Site east from west: running, 0 of 2 steps (run {RUN})", "… 00 a 1.5 s", "01 b"]
+    assert [" ".join(line.split()) for line in second.splitlines()][1:] == ["ok 00 a 1.5 s", "… 01 b 1.5 s"]
+    assert [" ".join(line.split()) for line in third.splitlines()][1:] == [
+        "ok 00 a 1.5 s", "FAILED 01 b 1.5 s", "01 b: said"]
+
+
+def test_its_colours_are_those_of_the_states(functions, hear, terminal):
+    reprovision.__opts__["color"] = True
+    functions["runlock.running"].side_effect = lambda site: HOLDER
+    runrecord.save(record("failed", [("00 a", "done"), ("01 b", "failed")]))
+    hear()
+    reprovision.watch("east")
+    colours = salt.utils.color.get_colors(True)
+    for line, colour in zip(terminal.getvalue().splitlines(), ("LIGHT_RED", "LIGHT_GREEN", "LIGHT_RED")):
+        assert line.startswith(str(colours[colour])) and line.endswith(str(colours["ENDC"]))
 
 
 # --- preflight
@@ -605,21 +657,25 @@ def test_a_report_tells_who_approved(functions):
     assert reprovision.report("east")["data"]["approved"] == plan
 
 
-@pytest.mark.parametrize("asked", [{"commands": True}, {"page": True}])
-def test_the_commands_are_asked_of_all_nodes_for_the_time_of_the_run(functions, asked):
+def test_the_commands_are_asked_of_all_nodes_for_the_time_of_the_run(functions):
     found = record("done", finished="2026-01-01T01:00:00Z")
     runrecord.save(found)
-    gathered = {"answers": {"east1": []}, "faults": {"west1": "does not answer"}}
-    functions["fleet.gather"].side_effect = lambda *_, **__: gathered
-    assert reprovision.report("east", **asked)["data"]["commands"] == gathered
-    functions["fleet.gather"].assert_called_once_with(
-        [minion for nodes in found["nodes"].values() for minion in nodes.values()], "vendorlog.read", timeout=15,
-        kwarg={"begun": found["started"], "ended": found["finished"]})
+    functions["fleet.gather"].side_effect = [
+        {"answers": {"m-east1": {"commands": [1, 2], "parts": 2}}, "faults": {"m-west1": "does not answer"}},
+        {"answers": {"m-east1": {"commands": [3], "parts": 2}}, "faults": {}}]
+    assert reprovision.report("east", commands=True)["data"]["commands"] == {
+        "answers": {"m-east1": [1, 2, 3], "m-west1": []}, "faults": {"m-west1": "does not answer"}}
+    during = {"begun": found["started"], "ended": found["finished"]}
+    assert functions["fleet.gather"].call_args_list == [
+        call(minions, "vendorlog.read", timeout=15, kwarg={**during, "part": part})
+        for part, minions in enumerate((["m-east1", "m-west1"], ["m-east1"]))]
 
 
 def test_of_a_run_that_has_not_ended_until_now(functions):
     runrecord.save({**record("running"), "finished": None})
     functions["runrecord.now"].side_effect = lambda: "2026-01-01T09:00:00Z"
+    functions["fleet.gather"].side_effect = lambda minions, *_, **__: {
+        "answers": {}, "faults": dict.fromkeys(minions, "does not answer")}
     reprovision.report("east", commands=True)
     assert functions["fleet.gather"].call_args.kwargs["kwarg"]["ended"] == "2026-01-01T09:00:00Z"
 
@@ -648,7 +704,8 @@ def test_a_message_that_arrives(functions):
 
 
 def test_a_report_as_a_page_lies_beside_the_record_for_root_alone(functions):
-    functions["fleet.gather"].side_effect = lambda *_, **__: {"answers": {"m-east1": []}, "faults": {}}
+    functions["fleet.gather"].side_effect = lambda *_, **__: {
+        "answers": {"m-east1": {"commands": [], "parts": 1}}, "faults": {"m-west1": "does not answer"}}
     runrecord.save(record("done"))
     path = reprovision.report("east", page=True)["data"]["page"]
     assert path.endswith(f"/reprovision/east/{RUN}.html")
