@@ -133,7 +133,8 @@ def _show(current, shown, drawn):
         return 0
     terminal = os.get_terminal_size(sys.stderr.fileno())
     rows = _exec("runview.picture", current, time.time(), terminal.columns, terminal.lines)
-    colours = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
+    # Salt itself decides on colours when a runner has ended, and by stdout.
+    colours = salt.utils.color.get_colors(not __opts__.get("no_color"), __opts__.get("color_theme"))
     lines = [f"{colours[COLOURS.get(row['state'], 'ENDC')]}{row['text']}{colours['ENDC']}" for row in rows]
     if current["state"] != "running":
         lines += _exec("runview.why", current)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import pty
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,8 @@ from labkit.shell import LabError, run, say  # noqa: E402
 
 FAILED = plan.SITE_NAMES[0]
 FOLDER = Path(__file__).resolve().parents[2] / "docs/pictures"
-MEGABYTES = 40
+# The copy has to be seen.
+MEGABYTES = 400
 WIDE, NARROW = 1100, 420
 
 
@@ -42,7 +44,7 @@ def watched(lab):
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watcher = subprocess.Popen(
         hosts.command(lab, MASTER, ["salt-run", "reprovision.watch", FAILED, "--log-level=quiet"]),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
     os.close(theirs)
     seen = b""
     # At the other end's close the terminal answers with an error.
@@ -52,7 +54,7 @@ def watched(lab):
     os.close(ours)
     if order.wait(timeout=600) or watcher.wait(timeout=60):
         raise LabError(f"the run or its watcher failed: {seen[-2000:]}")
-    pictures = seen.decode().replace("\r", "").split("\x1b[J")
+    pictures = re.split(r"\x1b\[\d+A\x1b\[J", seen.decode().replace("\r", ""))
     copying = [picture for picture in pictures if " %, " in picture]
     paint("watch", (copying or pictures)[len(copying or pictures) // 2])
 

@@ -373,7 +373,7 @@ def terminal(monkeypatch):
 
 
 def test_on_a_terminal_watch_draws_each_picture_over_the_one_before(functions, hear, capsys, terminal):
-    reprovision.__opts__["color"] = False
+    reprovision.__opts__["no_color"] = True
     functions["runlock.running"].side_effect = lambda site: HOLDER
     runrecord.save(record("running", [("00 a", "running")]))
     hear(
@@ -391,7 +391,6 @@ def test_on_a_terminal_watch_draws_each_picture_over_the_one_before(functions, h
 
 
 def test_its_colours_are_those_of_the_states(functions, hear, terminal):
-    reprovision.__opts__["color"] = True
     functions["runlock.running"].side_effect = lambda site: HOLDER
     runrecord.save(record("failed", [("00 a", "done"), ("01 b", "failed")]))
     hear()
