@@ -4,14 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 import salt
+import yaml
 
-from tests.integration.conftest import QUIET
+from tests.integration.conftest import QUIET, records
 from tests.support import wheel
 from tests.support.loader import ROOT
 
@@ -83,10 +85,11 @@ def started(factories, name, settings, minions, python=None):
     order = {"failed": "east", "definitive": "west"}
     (pillar / "top.sls").write_text(json.dumps({"base": {"*": ["tungsten"]}}))
     (pillar / "tungsten.sls").write_text(json.dumps({"tungsten": {"sites": sites, "reprovision": order}}))
+    reactor = yaml.safe_load((ROOT / "reactor/master.d/reprovision.conf").read_text())
     master = factories.salt_master_daemon(
         name, defaults={"interface": "127.0.0.1", "transport": "zeromq"},
         overrides={**QUIET, "auto_accept": True, "open_mode": True, "worker_threads": 3,
-                   "pillar_roots": {"base": [str(pillar)]}, **settings})
+                   "pillar_roots": {"base": [str(pillar)]}, **reactor, **settings})
     master.python_executable = str(python or sys.executable)
     master.minions = {}
     for minion, its in minions.items():
@@ -179,6 +182,16 @@ def test_the_orchestration_asks_every_node(master):
 def test_nodes_are_served_the_steps(master):
     for minion, steps in ask(master, "state.show_sls", "orch.node.mysqld_stopped").items():
         assert "mysqld" in str(steps), minion
+
+
+def test_an_event_makes_the_master_look(master):
+    minion = next(iter(master.minions.values()))
+    assert minion.salt_call_cli(timeout=60).run("event.send", "tungsten/drift/east").data is True
+    note, deadline = records(master) / "east/drift.json", time.monotonic() + 120
+    while not note.exists():
+        assert time.monotonic() < deadline, "the reactor has not handed it on"
+        time.sleep(0.2)
+    assert run(master, "reprovision.reported", "east")["proved"] is False
 
 
 def test_a_branch_that_has_gone_on_changes_nothing_for_who_pins_a_tag(by_git):
