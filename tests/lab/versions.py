@@ -1,8 +1,8 @@
 """The unit and functional tests, once with each version of Salt and of Python that can be had here.
 
-A Python is the system's own, a python3.X that is found on the PATH, or, for 3.13, that of a Debian 13 made for it. One
-that is not here is said to be so. A row takes about three minutes at first, then half of that: what has been made for
-it is kept.
+A Python is the system's own, or that of a Debian 13 (3.13) or 14 (3.14, which Salt 3008's packages bring) made for it,
+or a python3.X that is found on the PATH. One that is not here is said to be so. A row takes about three minutes at
+first, then half of that: what has been made for it is kept.
 """
 
 import argparse
@@ -19,10 +19,11 @@ from labkit.image import CACHE
 from labkit.plan import REPOSITORY
 from labkit.shell import LabError, run, say
 
-# Salt 3006's own packages bring 3.10.
+# The packages of Salt 3008 bring Python 3.14, those of Salt 3006 brought 3.10 and, since 3006.27, bring 3.11.
 ROWS = [("3008.3", minor) for minor in (10, 11, 12, 13, 14)] + [("3006.28", minor) for minor in (10, 11)]
 LAYERS = ("tests/unit", "tests/functional")
-DEBIAN = {"number": "13", "name": "trixie", "python": 13}
+# By the Python they have: 3.13 and 3.14.
+DEBIANS = {13: ("13", "trixie"), 14: ("14", "forky")}
 # A compiler because there are no wheels of timelib, then what the tests look for on a node.
 DEBIAN_PACKAGES = ("python3-venv", "python3-dev", "gcc", "libc6-dev", "ca-certificates", "systemd", "rsync", "procps")
 # Salt 3006 wants packages so old that their setup.py needs wheel; test_install.py makes the project's own.
@@ -46,11 +47,11 @@ class Here:
 class Debian:
     """A Debian in a directory; the project is seen in it, and cannot be written to."""
 
-    name = f"Debian {DEBIAN['number']}"
     python = "python3"
 
-    def __init__(self, home):
-        self.root = _debian(home / f"debian-{DEBIAN['number']}")
+    def __init__(self, number, release, home):
+        self.name = f"Debian {number}"
+        self.root = _debian(home / f"debian-{number}", release)
         # Its environments lie in it, where they are seen by another name.
         self.home, self.seen_home = self.root / "rows", Path("/rows")
 
@@ -74,24 +75,26 @@ def _is_made(folder, of):
     return False
 
 
-def _debian(root):
+def _debian(root, release):
     if _is_made(root, DEBIAN_PACKAGES):
         return root
-    say(f"making a Debian {DEBIAN['number']} (once, about half a minute)")
+    say(f"making a Debian {release} (once, about half a minute)")
     run(["mmdebstrap", "--variant=minbase", "--quiet", f"--include={','.join(DEBIAN_PACKAGES)}",
          "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
-         DEBIAN["name"], root, _package_source(root.with_suffix(".sources"))], timeout=1200)
+         # The index of a release that is not out yet expires within days; a slow mirror's is signed all the same.
+         '--aptopt=Acquire::Check-Valid-Until "false"',
+         release, root, _package_source(root.with_suffix(".sources"), release)], timeout=1200)
     (root / "ready").write_text(" ".join(DEBIAN_PACKAGES))
     return root
 
 
-def _package_source(path):
+def _package_source(path, wanted):
     """This machine's own mirror, asked for the other release."""
-    release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    own = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     for name in ("sources.list.d/debian.sources", "sources.list"):
         source = Path("/etc/apt") / name
         if source.is_file() and "debian" in source.read_text():
-            path.write_text(source.read_text().replace(release["VERSION_CODENAME"], DEBIAN["name"]))
+            path.write_text(source.read_text().replace(own["VERSION_CODENAME"], wanted))
             return path
     raise LabError("no Debian package source in /etc/apt")
 
@@ -109,8 +112,8 @@ def place(minor, home):
     """Where Python 3.<minor> is; None if it is nowhere."""
     if _minor("/usr/bin/python3") == minor:
         return Here("/usr/bin/python3", home)
-    if minor == DEBIAN["python"] and shutil.which("mmdebstrap") and os.getuid() == 0:
-        return Debian(home)
+    if minor in DEBIANS and shutil.which("mmdebstrap") and os.getuid() == 0:
+        return Debian(*DEBIANS[minor], home)
     found = shutil.which(f"python3.{minor}")
     return Here(found, home) if found and _minor(found) == minor else None
 
