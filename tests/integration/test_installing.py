@@ -119,8 +119,8 @@ def ask(master, function, *words, target="*"):
 @pytest.fixture(scope="module")
 def by_git(salt_factories, repository, environment):
     """The master has all from gitfs; one minion has synced it, the other one has the wheel."""
-    # Left to itself Salt would take pygit2, whose newer versions Salt 3008.3 does not start with.
-    settings = {"fileserver_backend": ["gitfs"], "gitfs_provider": "gitpython",
+    # Left to itself Salt would take pygit2, whose version 1.21 Salt 3008.3 does not start with.
+    settings = {"fileserver_backend": ["roots", "gitfs"], "gitfs_provider": "gitpython",
                 "gitfs_remotes": [{repository: [{"base": "v1"}]}]}
     minions = {"git-synced": None, "git-wheel": environment.python}
     with started(salt_factories, "git-master", settings, minions) as master:
