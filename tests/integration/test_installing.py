@@ -180,8 +180,8 @@ def test_the_orchestration_asks_every_node(master):
 
 
 def test_nodes_are_served_the_steps(master):
-    for minion, steps in ask(master, "state.show_sls", "orch.node.mysqld_stopped").items():
-        assert "mysqld" in str(steps), minion
+    for states in ask(master, "state.show_sls", "orch.node.mysqld_stopped").values():
+        assert [state["__sls__"] for state in states.values()] == ["orch.node.mysqld_stopped"]
 
 
 def test_an_event_makes_the_master_look(master):
