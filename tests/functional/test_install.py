@@ -2,17 +2,15 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import wheel
 from tests.support.loader import ROOT, load
 
-PARTS = ("_modules", "_states", "_runners", "_beacons", "_output", "orch", "reactor", "setup.cfg", "pyproject.toml",
-         "README.md", "LICENSE")
 # They say that they are not available where there is no systemd, or nothing that dumps a database.
 NEEDY = {"longjob", "rowsave"}
 # What Salt itself says that it has, asked in another process, whose Salt has never seen the tree.
@@ -41,22 +39,11 @@ print(json.dumps({
 """
 
 
-def pip(*words):
-    subprocess.run([sys.executable, "-m", "pip", *words, "--no-deps", "-q", "--disable-pip-version-check"], check=True)
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """The directory into which pip has put the wheel."""
     home = tmp_path_factory.mktemp("wheel")
-    tree = home / "tree"
-    tree.mkdir()
-    # A copy: the build leaves things where it is made.
-    for part in PARTS:
-        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, tree / part)
-    pip("wheel", "--no-build-isolation", "--wheel-dir", str(home), str(tree))
-    (wheel,) = home.glob("*.whl")
-    pip("install", "--target", str(home / "site"), str(wheel))
+    wheel.pip("install", "--no-deps", "--target", home / "site", wheel.build(home))
     return home / "site"
 
 
