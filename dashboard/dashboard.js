@@ -89,11 +89,14 @@ function lookAll() {
   return {
     // The one that asks the nodes.
     sites: new Look({ every: 60000, apart: 10000, changed, take: () => asked("reprovision.status") }),
-    runs: new Look({ every: 15000, apart: 1000, changed, take: runsNow }),
+    // The end of a run is told by its record alone.
+    runs: new Look({ every: (value) => (isRunning(value) ? 5000 : 15000), apart: 1000, changed, take: runsNow }),
     plans: new Look({ every: 60000, apart: 1000, changed, take: plansNow }),
     drift: new Look({ every: 60000, apart: 5000, changed, take: driftNow }),
   };
 }
+
+const isRunning = (value) => Object.values(value?.summaries || {}).some((summary) => summary.state === "running");
 
 // The records are the truth of a run; those that have not changed are not read again.
 async function runsNow(before) {
@@ -194,15 +197,16 @@ function atWork() {
 function headlines(status, texts, summaries, open) {
   const told = [
     ...Object.entries(summaries).filter(([, summary]) => UNFINISHED.includes(summary.state)).map(([site, summary]) => [
-      kindOf(summary.state), `${site} is being re-provisioned: ${summary.state}, ${summary.steps} steps${
-        summary.step ? `, at ${summary.step}` : ""}`]),
-    ...open.map((each) => ["ask", `A plan for ${each.site} waits for a decision`]),
-    texts.length ? ["bad", texts.length === 1 ? "1 thing is wrong" : `${texts.length} things are wrong`]
-      : status ? ["good", "All sites stand well"] : ["unknown", "The nodes are being asked…"],
+      kindOf(summary.state), "runs", `${summary.state === "running" ? `${site} is being re-provisioned`
+        : `The run of ${site} is ${summary.state}`}: ${summary.steps} steps done${summary.step ? `, at ${summary.step}` : ""}`]),
+    ...open.map((each) => ["ask", "plans", `A plan for ${each.site} waits for a decision`]),
+    texts.length ? ["bad", "wrong", texts.length === 1 ? "1 thing is wrong" : `${texts.length} things are wrong`]
+      : status ? ["good", "sites", "All sites stand well"] : ["unknown", "sites", "The nodes are being asked…"],
   ];
-  redraw(byId("headlines"), told.map(([kind, text]) => html("li", { class: kind },
-    kind === "ask" ? [html("span", { class: "sign" }, "⚑"), ` ${text}`] : marked(kind, text))));
-  document.title = `${told[0][1]} - Tungsten sites`;
+  redraw(byId("headlines"), told.map(([kind, where, text]) => html("li", { class: kind },
+    html("a", { href: `#${where}`, "data-key": text },
+      kind === "ask" ? [html("span", { class: "sign" }, "⚑"), ` ${text}`] : marked(kind, text)))));
+  document.title = `${told[0][2]} - Tungsten sites`;
 }
 
 function memory(all, runs) {
@@ -224,14 +228,13 @@ function fresh() {
   }
   const all = Object.values(looks);
   const faults = [...new Set(all.filter((look) => look.error).map((look) => look.error.message))];
-  const times = all.map((look) => look.at).filter(Boolean);
-  const since = times.length < all.length ? null : Math.min(...times);
+  const { at } = looks.sites;
   const old = all.some((look) => look.old());
   const why = [broken ? `The master's events are not heard (${broken}).` : null, ...faults].filter(Boolean).join(" ");
-  const shown = since ? `What is shown may be old, some of it of ${clock(since)}.` : "Not all could be looked at.";
+  const shown = at ? `What is shown may be old; the nodes were last asked at ${clock(at)}.` : "Not all could be looked at.";
   say(byId("old"), old || broken ? `${shown} ${why} It is tried again.` : "");
   byId("columns").classList.toggle("old", old);
-  say(byId("fresh"), old || broken ? "✕ not live" : since ? `✓ live, looked at ${clock(since)}` : "looking…");
+  say(byId("fresh"), old || broken ? "✕ not live" : at ? `✓ live, nodes asked at ${clock(at)}` : "looking…");
 }
 
 // --- deciding

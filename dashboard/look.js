@@ -1,4 +1,4 @@
-// Something that is looked at again and again: every so often, and sooner when asked, but never twice at once nor
+// Something that is looked at again and again: every so often (a number, or a function of what was seen last), and sooner when asked, but never twice at once nor
 // sooner than `apart`. So whoever floods the master with events makes this page ask it no more often than that.
 
 export class Look {
@@ -18,8 +18,12 @@ export class Look {
     if (this.busy || this.over || document.hidden) {
       return;
     }
-    const wait = this.begun + (this.wanted ? this.apart : this.every) - Date.now();
+    const wait = this.begun + (this.wanted ? this.apart : this.pause()) - Date.now();
     this.timer = setTimeout(() => this.look(), Math.max(0, wait));
+  }
+
+  pause() {
+    return typeof this.every === "function" ? this.every(this.value) : this.every;
   }
 
   async look() {
@@ -39,7 +43,7 @@ export class Look {
 
   // Longer without an answer than it takes to miss one.
   old() {
-    return this.error !== null || (this.at !== null && Date.now() - this.at > 2 * this.every + 10000);
+    return this.error !== null || (this.at !== null && Date.now() - this.at > 2 * this.pause() + 10000);
   }
 
   stop() {

@@ -7,7 +7,7 @@ import { SIGNS, duration, judge, known } from "./words.js";
 
 const PAD = 14;
 const INDENT = 26;
-const HEAD = 66;
+const HEAD = 84;
 const ROW = 20;
 const BETWEEN = 14;
 // Room for the words at the arrows between two sites, and for those between sites that are not neighbours.
@@ -27,7 +27,7 @@ export function picture(status, runs, width) {
   const place = Object.fromEntries(boxes.map((box) => [box.name, box]));
   const shown = svg("svg", {
     width: size.width, height: size.height, viewBox: `0 0 ${size.width} ${size.height}`, role: "img",
-    "aria-label": `${names.length} sites: ${arrows.map(({ from, to, text }) => `${from} to ${to} ${text}`).join("; ")}`,
+    "aria-label": `${names.length} sites: ${arrows.map(({ from, to, online, odd }) => `${from} to ${to} ${online} ${odd}`).join("; ")}`,
   }, heads());
   shown.append(
     ...boxes.map(drawn),
@@ -96,9 +96,9 @@ function drawn(box) {
     svg("rect", { class: "box", x: box.x + 0.5, y: box.y, width: box.width - 1, height: box.height, rx: 12 }),
     label(box.x + PAD, box.y + 27, box.name, "name", box.width - 2 * PAD - (word ? 110 : 0)),
     word ? pill(box.x + box.width - PAD, box.y + 27, word, "busy") : null,
-    marked(box.x + PAD, box.y + 50, policy, `policy ${known(view.policy)}`, box.width / 2 - PAD),
-    marked(box.x + box.width / 2, box.y + 50, !routers.length ? "unknown" : up === routers.length ? "good" : "bad",
-      `connectors ${up} of ${routers.length}`, box.width / 2 - PAD));
+    marked(box.x + PAD, box.y + 50, policy, `policy ${known(view.policy)}`, box.width - 2 * PAD),
+    marked(box.x + PAD, box.y + 50 + ROW, !routers.length ? "unknown" : up === routers.length ? "good" : "bad",
+      `routers ${up} of ${routers.length} ONLINE`, box.width - 2 * PAD));
   const trunk = box.x + PAD + 10;
   let y = box.y + HEAD;
   let from = null;
@@ -134,13 +134,13 @@ function card(node, run, x, y, width) {
     const place = `${service.seqno === null ? "" : `#${service.seqno}`}${
       service.latency === null ? "" : `  ${duration(service.latency)}`}`;
     group.append(
-      marked(x + 11, row, judge(service.state), `service ${name} ${known(service.state)}`, width - 105),
+      marked(x + 11, row, judge(service.state), `${name} ${known(service.state)}`, width - 28 - 7 * place.length),
       svg("text", { class: "soft", x: x + width - 10, y: row, "text-anchor": "end" }, place));
   }
   group.append(marked(x + 11, row + ROW, judge(node.dataserver), `MySQL ${known(node.dataserver)}`, width / 2 - 11));
-  if (node.connector !== null) {
+  if (node.router !== null) {
     group.append(
-      marked(x + width / 2, row + ROW, judge(node.connector), `connector ${node.connector}`, width / 2 - 9));
+      marked(x + width / 2, row + ROW, judge(node.router), `router ${node.router}`, width / 2 - 4));
   }
   return group;
 }
@@ -177,7 +177,7 @@ function line(arrow, path, ...words) {
 }
 
 const title = (arrow) => `${arrow.from} → ${arrow.to}`;
-const state = (arrow) => `${SIGNS[arrow.kind]} ${arrow.text}`;
+const state = (arrow) => `${SIGNS[arrow.kind]} ${arrow.online}`;
 
 function besides(arrow, place) {
   const [from, to] = [place[arrow.from], place[arrow.to]];
@@ -187,8 +187,8 @@ function besides(arrow, place) {
   const middle = (start + end) / 2;
   const room = Math.abs(end - start) - 8;
   return line(arrow, `M${start} ${y}H${end}`,
-    svg("text", { class: "way-name", x: middle, y: y - 10, "text-anchor": "middle", "data-fit": room }, title(arrow)),
-    svg("text", { class: "way-state", x: middle, y: y + 20, "text-anchor": "middle", "data-fit": room }, state(arrow)));
+    [["way-name", -10, title(arrow)], ["way-state", 20, state(arrow)], ["way-state", 36, arrow.odd]].map(([kind, down, text]) => (
+      svg("text", { class: kind, x: middle, y: y + down, "text-anchor": "middle", "data-fit": room }, text))));
 }
 
 function below(arrow, place) {
@@ -199,8 +199,8 @@ function below(arrow, place) {
   const y = (start + end) / 2;
   const room = from.width / 2 - 34;
   return line(arrow, `M${x} ${start}V${end}`,
-    svg("text", { class: "way-name", x: x + 12, y: y - 3, "data-fit": room }, title(arrow)),
-    svg("text", { class: "way-state", x: x + 12, y: y + 14, "data-fit": room }, state(arrow)));
+    [["way-name", -10, title(arrow)], ["way-state", 7, state(arrow)], ["way-state", 23, arrow.odd]].map(([kind, lower, text]) => (
+      svg("text", { class: kind, x: x + 12, y: y + lower, "data-fit": room }, text))));
 }
 
 // Between sites that are no neighbours, in a lane of its own under all of them.
@@ -210,7 +210,7 @@ function under(arrow, place, size, number) {
   const [start, end] = [from, to].map((box, which) => box.x + box.width / 2 + (number * 2 + which) * 9 - 20);
   return line(arrow, `M${start} ${from.y + from.height + 2}V${y}H${end}V${to.y + to.height + 4}`,
     svg("text", { class: "way-state halo", x: (start + end) / 2, y: y + 4, "text-anchor": "middle",
-      "data-fit": Math.abs(end - start) - 20 }, `${title(arrow)}  ${state(arrow)}`));
+      "data-fit": Math.abs(end - start) - 20 }, `${title(arrow)}  ${state(arrow)} ${arrow.odd}`));
 }
 
 // The same beside sites that stand below each other.
@@ -222,5 +222,5 @@ function along(arrow, place, size, number) {
   return line(arrow, `M${from.x + from.width + 2} ${start}H${x}V${end}H${to.x + to.width + 4}`,
     svg("text", { class: "way-state halo", x, y: middle, "text-anchor": "middle",
       transform: `rotate(-90 ${x} ${middle})`, dy: 4, "data-fit": Math.abs(end - start) - 20 },
-    `${title(arrow)}  ${state(arrow)}`));
+    `${title(arrow)}  ${state(arrow)} ${arrow.odd}`));
 }

@@ -15,7 +15,7 @@ export function plan(found, decide) {
       pair("From", html("strong", {}, order.definitive),
         `, by a copy of ${order.donor}; primary ${primaries[order.definitive]}`),
       pair("How", `${order.method}, its replicas by ${order.replica_method}`),
-      pair("Goes on", found.resumes ? `with run ${found.resumes}` : `with no run: ${found.why_not_resumed}`),
+      found.resumes ? pair("Goes on with", `run ${found.resumes}`) : pair("A new run", found.why_not_resumed),
       pair("Made", `${when(found.made)} by ${found.by}`),
       found.why ? pair("Why", found.why) : null,
       pair("Open until", when(found.expires)),

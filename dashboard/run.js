@@ -12,7 +12,7 @@ export const kindOf = (state) => KINDS[state] || "unknown";
 export function run(site, summary, record) {
   const steps = record.plan.map((name) => ({ name, ...(record.steps[name] || { state: null }) }));
   const done = steps.filter((step) => step.state === "done").length;
-  return html("section", { class: `card run ${kindOf(summary.state)}`, "data-run": record.run, "aria-label": `Run of ${site}` },
+  return html("section", { class: `card run is-${kindOf(summary.state)}`, "data-run": record.run, "aria-label": `Run of ${site}` },
     html("h2", {}, `${site}: `, marked(kindOf(summary.state), WORDS[summary.state] || summary.state)),
     html("p", {}, `${record.definitive} → ${site}, by a copy of ${record.donor} over ${record.primary}`),
     html("progress", { max: steps.length, value: done, "aria-label": "steps done" }),
@@ -38,7 +38,7 @@ function stepOf(step, summary, record) {
   const state = step.state === "running" && summary.state !== "running" ? summary.state : step.state;
   const kind = state === null ? "waiting" : kindOf(state);
   const bare = [
-    html("span", { class: "sign" }, { waiting: "·", good: "✓", moving: "…", bad: "✕" }[kind] || "?"),
+    html("span", { class: "sign" }, { waiting: "·", good: "✓", moving: "…", bad: "✕" }[kind] || "?"), " ",
     html("span", { class: "what" }, step.name), " ",
     html("span", { class: "soft" }, state === null ? "waits" : state === "done" ? duration(step.seconds) : state),
   ];

@@ -48,7 +48,9 @@ export async function logOut(token) {
 export async function call(token, fun, kwarg = {}, timeout = LONG) {
   const { data } = await ask("", token, [{ client: "runner", fun, kwarg, full_return: true }], timeout);
   const returned = data.return;
-  if (data.success !== true) {
+  // None of the functions that are called here returns a text: it is what Salt says in their place. (Its own `success`
+  // judges whatever comes with an outputter as if it were states, and is false where some part of it is empty.)
+  if (typeof returned === "string") {
     throw new Refusal(errorOf(returned));
   }
   // What names its own outputter comes wrapped.
@@ -57,8 +59,7 @@ export async function call(token, fun, kwarg = {}, timeout = LONG) {
 }
 
 // A runner that raised is returned as a traceback, whose frames are indented; its words begin after the last of them.
-function errorOf(returned) {
-  const text = typeof returned === "string" ? returned : JSON.stringify(returned);
+function errorOf(text) {
   const last = text.lastIndexOf("Traceback (most recent call last):");
   if (last < 0) {
     return text;

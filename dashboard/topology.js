@@ -22,17 +22,17 @@ function ownService(view) {
 // The primary first: the others are drawn below it, fed by it.
 export function nodesOf(view) {
   const nodes = Object.entries(view.nodes).map(([host, node]) => ({
-    host, ...node, connector: connectorOf(view, host), replica: view.primary !== null && host !== view.primary,
+    host, ...node, router: routerOf(view, host), replica: view.primary !== null && host !== view.primary,
   }));
   return [...nodes.filter((node) => !node.replica), ...nodes.filter((node) => node.replica)];
 }
 
-function connectorOf(view, host) {
+function routerOf(view, host) {
   const found = Object.entries(view.routers).find(([name]) => name.slice(name.indexOf("@") + 1) === host);
   return found ? found[1] : null;
 }
 
-// What each site gets from each other one: [{from, to, kind, text}].
+// What each site gets from each other one: [{from, to, kind, online: words, odd: the worst of the other states}].
 export function arrowsBetween(status) {
   const sites = Object.keys(status);
   return sites.flatMap((from) => sites.filter((to) => to !== from).map((to) => {
@@ -43,8 +43,8 @@ export function arrowsBetween(status) {
     });
     const kind = worst(states.map(judge));
     const online = states.filter((state) => state === "ONLINE").length;
-    const odd = states.find((state) => judge(state) === kind);
-    return { from, to, kind, text: `${online} of ${states.length} ${kind === "good" ? "ONLINE" : `ONLINE, ${known(odd)}`}` };
+    const odd = kind === "good" ? "" : known(states.find((state) => judge(state) === kind));
+    return { from, to, kind, online: `${online} of ${states.length} ONLINE`, odd };
   }));
 }
 
