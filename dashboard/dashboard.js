@@ -2,10 +2,11 @@
 
 import { decider } from "./decide.js";
 import { byId, html, redraw, say } from "./dom.js";
+import { UNFINISHED, headlines } from "./headlines.js";
 import { Look } from "./look.js";
 import { fitTexts, picture } from "./picture.js";
 import { decidedOn, plan } from "./plan.js";
-import { kindOf, run } from "./run.js";
+import { run } from "./run.js";
 import { Refusal, Stream, call, logIn, logOut } from "./salt.js";
 import { drift, marked, table, wrong, wrongOf } from "./sites.js";
 import { clock, when } from "./words.js";
@@ -13,9 +14,9 @@ import { clock, when } from "./words.js";
 const KEPT = "tungsten-dashboard";
 // Milliseconds. An answer that took longer than this is none.
 const PATIENCE = 90000;
-// A run of these is at work, or is to be gone on with.
-const UNFINISHED = ["running", "failed", "aborted", "interrupted"];
 const ON_RECORD = 10;
+// What is drawn of what the master has told.
+const SHOWN = ["wrong", "picture", "table", "drift-body", "plans", "runs", "memory-body", "headlines"];
 
 let session = null;
 let looks = null;
@@ -52,7 +53,7 @@ function end(why) {
   byId("decide").close();
   byId("login").hidden = false;
   // Nothing that this person was shown is left for the next one.
-  ["wrong", "picture", "table", "drift-body", "plans", "runs", "memory-body", "headlines"].forEach((id) => redraw(byId(id)));
+  SHOWN.forEach((id) => redraw(byId(id)));
   ["notice", "old", "fresh"].forEach((id) => say(byId(id), ""));
   say(byId("login").querySelector("[role=alert]"), why);
   document.title = "Tungsten sites";
@@ -70,7 +71,8 @@ async function onLogin(event) {
     form.elements.password.value = "";
     begin({ token, user });
   } catch (error) {
-    say(form.querySelector("[role=alert]"), error instanceof Refusal ? error.message : `salt-api does not answer: ${error.message}`);
+    say(form.querySelector("[role=alert]"),
+      error instanceof Refusal ? error.message : `salt-api does not answer: ${error.message}`);
   }
   button.disabled = false;
 }
@@ -101,7 +103,8 @@ const isRunning = (value) => Object.values(value?.summaries || {}).some((summary
 // The records are the truth of a run; those that have not changed are not read again.
 async function runsNow(before) {
   const status = await asked("reprovision.status", { nodes: false });
-  const summaries = Object.fromEntries(Object.entries(status).filter(([, view]) => view.run).map(([site, view]) => [site, view.run]));
+  const begun = Object.entries(status).filter(([, view]) => view.run);
+  const summaries = Object.fromEntries(begun.map(([site, view]) => [site, view.run]));
   const records = await Promise.all(Object.entries(summaries).map(async ([site, summary]) => {
     const same = JSON.stringify(before?.summaries[site]) === JSON.stringify(summary);
     return [site, same ? before.records[site] : await asked("reprovision.record", { site, run: summary.run })];
@@ -165,12 +168,13 @@ function show() {
     redraw(byId("table"), table(status));
   }
   const about = looks.drift.value;
-  redraw(byId("drift-body"), status && about ? drift(status, about.found, about.why, about.reports, records) : "Not looked at yet.");
+  redraw(byId("drift-body"), status && about ? drift(status, about.found, about.why, about.reports, records)
+    : "Not looked at yet.");
   redraw(byId("plans"), open.map((each) => plan(each, decide)));
   const shown = Object.keys(records).sort((one, other) => records[other].started.localeCompare(records[one].started));
   redraw(byId("runs"), shown.map((site) => run(site, summaries[site], records[site])));
   redraw(byId("memory-body"), memory(all, runs));
-  headlines(status, texts, summaries, open);
+  showHeadlines(headlines({ status, summaries, records, open, all, found: about?.found }));
   fresh();
 }
 
@@ -187,25 +191,17 @@ function atWork() {
   const parts = {};
   for (const [site, summary] of Object.entries(summaries)) {
     if (UNFINISHED.includes(summary.state)) {
-      parts[site] = { role: "failed" };
-      parts[records[site].definitive] = { role: "definitive", donor: records[site].donor };
+      const [far] = Object.values(summary.progress || {});
+      parts[site] = { word: `being rebuilt${far?.percent === undefined ? "" : ` ${far.percent} %`}` };
+      parts[records[site].definitive] = { word: "gives the data", donor: records[site].donor };
     }
   }
   return parts;
 }
 
-function headlines(status, texts, summaries, open) {
-  const told = [
-    ...Object.entries(summaries).filter(([, summary]) => UNFINISHED.includes(summary.state)).map(([site, summary]) => [
-      kindOf(summary.state), "runs", `${summary.state === "running" ? `${site} is being re-provisioned`
-        : `The run of ${site} is ${summary.state}`}: ${summary.steps} steps done${summary.step ? `, at ${summary.step}` : ""}`]),
-    ...open.map((each) => ["ask", "plans", `A plan for ${each.site} waits for a decision`]),
-    texts.length ? ["bad", "wrong", texts.length === 1 ? "1 thing is wrong" : `${texts.length} things are wrong`]
-      : status ? ["good", "sites", "All sites stand well"] : ["unknown", "sites", "The nodes are being asked…"],
-  ];
+function showHeadlines(told) {
   redraw(byId("headlines"), told.map(([kind, where, text]) => html("li", { class: kind },
-    html("a", { href: `#${where}`, "data-key": text },
-      kind === "ask" ? [html("span", { class: "sign" }, "⚑"), ` ${text}`] : marked(kind, text)))));
+    html("a", { href: `#${where}`, "data-key": text }, marked(kind, text)))));
   document.title = `${told[0][2]} - Tungsten sites`;
 }
 
@@ -231,7 +227,8 @@ function fresh() {
   const { at } = looks.sites;
   const old = all.some((look) => look.old());
   const why = [broken ? `The master's events are not heard (${broken}).` : null, ...faults].filter(Boolean).join(" ");
-  const shown = at ? `What is shown may be old; the nodes were last asked at ${clock(at)}.` : "Not all could be looked at.";
+  const shown = at ? `What is shown may be old; the nodes were last asked at ${clock(at)}.`
+    : "Not all could be looked at.";
   say(byId("old"), old || broken ? `${shown} ${why} It is tried again.` : "");
   byId("columns").classList.toggle("old", old);
   say(byId("fresh"), old || broken ? "✕ not live" : at ? `✓ live, nodes asked at ${clock(at)}` : "looking…");

@@ -23,8 +23,8 @@ export function decider({ act, done }) {
     try {
       const answer = await act(`reprovision.${what}`, { plan: plan.plan, reason: reason.value });
       dialog.close();
-      done(what === "approve" ? `Plan ${plan.plan} is approved; its run is being started as job ${answer.jid}.`
-        : `Plan ${plan.plan} is denied.`);
+      done(what === "approve" ? `Plan ${plan.plan} was approved, and job ${answer.jid} started for it.`
+        : `Plan ${plan.plan} was denied.`);
     } catch (error) {
       // Whether it was heard is not known then: what is on record is.
       say(refused, error instanceof Refusal ? error.message
@@ -41,7 +41,8 @@ export function decider({ act, done }) {
     about = { what, plan };
     form.reset();
     say(refused, "");
-    byId("decide-title").textContent = what === "approve" ? `Approve and start: rebuild ${plan.site}` : `Deny the plan for ${plan.site}`;
+    byId("decide-title").textContent = what === "approve" ? `Approve and start: rebuild ${plan.site}`
+      : `Deny the plan for ${plan.site}`;
     const { order, nodes } = plan.binding;
     redraw(byId("decide-about"), what === "approve"
       ? [html("p", {}, `The data of ${Object.keys(nodes[order.failed]).join(", ")} are deleted and `

@@ -28,22 +28,24 @@ export function svg(name, attributes, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-// Show `children` in place of what was there. What was unfolded (data-key) stays so, and the keyboard stays where it is.
+// Show `children` in place of what was there. What was unfolded (data-key) stays so, the keyboard stays where it is,
+// and what is the same is left alone, so that no button goes away under a finger.
 export function redraw(container, ...children) {
-  const keyed = (where, more = "") => [...where.querySelectorAll(`[data-key]${more}`)];
-  const open = new Set(keyed(container, "[open]").map((each) => each.dataset.key));
-  const folded = new Set(keyed(container, ":not([open])").map((each) => each.dataset.key));
-  const holder = document.activeElement && container.contains(document.activeElement)
-    ? document.activeElement.closest("[data-key]")?.dataset.key : null;
-  container.replaceChildren();
-  fill(container, {}, children);
-  for (const each of keyed(container)) {
-    if (each.tagName === "DETAILS") {
-      each.open = open.has(each.dataset.key) || (each.open && !folded.has(each.dataset.key));
-    }
-    if (holder === each.dataset.key) {
-      (each.querySelector("summary") || each).focus();
-    }
+  const fresh = fill(container.cloneNode(false), {}, children);
+  const unfolded = [...container.querySelectorAll("details[data-key]")].map((each) => [each.dataset.key, each.open]);
+  const folds = new Map(unfolded);
+  for (const each of fresh.querySelectorAll("details[data-key]")) {
+    each.open = folds.get(each.dataset.key) ?? each.open;
+  }
+  if (fresh.isEqualNode(container)) {
+    return;
+  }
+  const { activeElement } = document;
+  const holder = container.contains(activeElement) && activeElement.closest("[data-key]")?.dataset.key;
+  container.replaceChildren(...fresh.childNodes);
+  const found = holder && [...container.querySelectorAll("[data-key]")].find((each) => each.dataset.key === holder);
+  if (found) {
+    (found.querySelector("summary") || found).focus();
   }
 }
 

@@ -1,5 +1,6 @@
-// Something that is looked at again and again: every so often (a number, or a function of what was seen last), and sooner when asked, but never twice at once nor
-// sooner than `apart`. So whoever floods the master with events makes this page ask it no more often than that.
+// Something that is looked at again and again: every so often, and sooner when asked, but never twice at once nor
+// sooner than `apart`. So whoever floods the master with events makes this page ask it no more often than that. Both
+// are milliseconds; `every` may be a function of what was seen last.
 
 export class Look {
   constructor({ take, every, apart, changed }) {

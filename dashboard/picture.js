@@ -16,7 +16,7 @@ const LANE = 30;
 const NARROWEST = 244;
 const WIDEST = 400;
 
-// runs: {site: {role: "failed" or "definitive", donor: host or null}} of what is at work now.
+// runs: {site: {word: what it does in a run, donor: host or null}} of what is at work now.
 export function picture(status, runs, width) {
   const names = Object.keys(status);
   const boxes = names.map((name) => measured(name, status[name], runs[name] || {}));
@@ -27,7 +27,7 @@ export function picture(status, runs, width) {
   const place = Object.fromEntries(boxes.map((box) => [box.name, box]));
   const shown = svg("svg", {
     width: size.width, height: size.height, viewBox: `0 0 ${size.width} ${size.height}`, role: "img",
-    "aria-label": `${names.length} sites: ${arrows.map(({ from, to, online, odd }) => `${from} to ${to} ${online} ${odd}`).join("; ")}`,
+    "aria-label": arrows.map(({ from, to, online, odd }) => `${from} to ${to}: ${online} ${odd}`).join("; "),
   }, heads());
   shown.append(
     ...boxes.map(drawn),
@@ -91,11 +91,10 @@ function drawn(box) {
   const routers = Object.values(view.routers);
   const up = routers.filter((state) => state === "ONLINE").length;
   const policy = view.policy === null ? "unknown" : view.policy === "AUTOMATIC" ? "good" : "bad";
-  const word = { failed: "being rebuilt", definitive: "gives the data" }[run.role];
   const group = svg("g", { class: `site ${view.wrong.length ? "bad" : "good"}`, "data-site": box.name },
     svg("rect", { class: "box", x: box.x + 0.5, y: box.y, width: box.width - 1, height: box.height, rx: 12 }),
-    label(box.x + PAD, box.y + 27, box.name, "name", box.width - 2 * PAD - (word ? 110 : 0)),
-    word ? pill(box.x + box.width - PAD, box.y + 27, word, "busy") : null,
+    label(box.x + PAD, box.y + 27, box.name, "name", box.width - 2 * PAD - (run.word ? 140 : 0)),
+    run.word ? pill(box.x + box.width - PAD, box.y + 27, run.word, "busy") : null,
     marked(box.x + PAD, box.y + 50, policy, `policy ${known(view.policy)}`, box.width - 2 * PAD),
     marked(box.x + PAD, box.y + 50 + ROW, !routers.length ? "unknown" : up === routers.length ? "good" : "bad",
       `routers ${up} of ${routers.length} ONLINE`, box.width - 2 * PAD));
@@ -166,18 +165,20 @@ function pill(right, y, text, kind) {
 // --- the arrows between sites
 
 function heads() {
-  return svg("defs", {}, Object.keys(SIGNS).map((kind) => svg("marker", {
-    id: `head-${kind}`, class: `head ${kind}`, viewBox: "0 0 10 10", refX: 9, refY: 5, markerWidth: 11, markerHeight: 11,
-    orient: "auto", markerUnits: "userSpaceOnUse" }, svg("path", { d: "M0 0 10 5 0 10z" }))));
+  return svg("defs", {}, ["good", "bad", "moving", "unknown"].map((kind) => svg("marker", {
+    id: `head-${kind}`, class: `head ${kind}`, viewBox: "0 0 10 10", refX: 9, refY: 5, orient: "auto",
+    markerWidth: 11, markerHeight: 11, markerUnits: "userSpaceOnUse" }, svg("path", { d: "M0 0 10 5 0 10z" }))));
 }
 
-function line(arrow, path, ...words) {
+function line(arrow, path, ...texts) {
   return svg("g", { class: `way ${arrow.kind}`, "data-way": `${arrow.from}-${arrow.to}` },
-    svg("path", { class: `arrow wide ${arrow.kind}`, d: path, "marker-end": `url(#head-${arrow.kind})` }), words);
+    svg("path", { class: `arrow wide ${arrow.kind}`, d: path, "marker-end": `url(#head-${arrow.kind})` }), texts);
 }
 
 const title = (arrow) => `${arrow.from} → ${arrow.to}`;
 const state = (arrow) => `${SIGNS[arrow.kind]} ${arrow.online}`;
+const words = (arrow, ...lower) => [
+  ["way-name", lower[0], title(arrow)], ["way-state", lower[1], state(arrow)], ["way-state", lower[2], arrow.odd]];
 
 function besides(arrow, place) {
   const [from, to] = [place[arrow.from], place[arrow.to]];
@@ -187,8 +188,8 @@ function besides(arrow, place) {
   const middle = (start + end) / 2;
   const room = Math.abs(end - start) - 8;
   return line(arrow, `M${start} ${y}H${end}`,
-    [["way-name", -10, title(arrow)], ["way-state", 20, state(arrow)], ["way-state", 36, arrow.odd]].map(([kind, down, text]) => (
-      svg("text", { class: kind, x: middle, y: y + down, "text-anchor": "middle", "data-fit": room }, text))));
+    words(arrow, -10, 20, 36).map(([kind, lower, text]) => (
+      svg("text", { class: kind, x: middle, y: y + lower, "text-anchor": "middle", "data-fit": room }, text))));
 }
 
 function below(arrow, place) {
@@ -199,7 +200,7 @@ function below(arrow, place) {
   const y = (start + end) / 2;
   const room = from.width / 2 - 34;
   return line(arrow, `M${x} ${start}V${end}`,
-    [["way-name", -10, title(arrow)], ["way-state", 7, state(arrow)], ["way-state", 23, arrow.odd]].map(([kind, lower, text]) => (
+    words(arrow, -10, 7, 23).map(([kind, lower, text]) => (
       svg("text", { class: kind, x: x + 12, y: y + lower, "data-fit": room }, text))));
 }
 

@@ -26,9 +26,8 @@ export function plan(found, decide) {
       html("ul", {}, found.warnings.map((text) => html("li", {}, text)))) : null,
     second(found),
     html("p", { class: "buttons" },
-      html("button", { type: "button", class: "main", "data-key": `approve ${found.plan}`, click: () => decide("approve", found) },
-        "Approve…"),
-      html("button", { type: "button", "data-key": `deny ${found.plan}`, click: () => decide("deny", found) }, "Deny…")),
+      [["approve", "Approve…", "main"], ["deny", "Deny…", null]].map(([what, word, kind]) => html("button", {
+        type: "button", class: kind, "data-key": `${what} ${found.plan}`, click: () => decide(what, found) }, word))),
     html("details", { "data-key": `plan steps ${found.plan}` },
       html("summary", {}, `All ${found.steps.length} steps`),
       html("ol", { class: "steps" }, found.steps.map((step) => html("li", {},
@@ -45,8 +44,8 @@ function second(found) {
   if (!found.second_person) {
     return null;
   }
-  const who = found.by === "event" ? "Only a person can approve it." : `Somebody else than ${found.by} has to approve it.`;
-  return html("p", { class: "banner warn" }, who);
+  return html("p", { class: "banner warn" }, found.by === "event" ? "Only a person can approve it."
+    : `Somebody else than ${found.by} has to approve it.`);
 }
 
 // In one line, for the last look before the click.
@@ -67,11 +66,13 @@ function lostOf(found) {
     html("h3", {}, `What only ${found.site} has is lost`),
     html("ul", {},
       Object.entries(unreplicated).map(([site, each]) => html("li", {},
-        html("strong", {}, each.transactions === null ? "unknown" : `at most ${each.transactions.toLocaleString("en")}`),
+        html("strong", {},
+          each.transactions === null ? "unknown" : `at most ${each.transactions.toLocaleString("en")}`),
         ` transactions that are not in ${site}: ${each.what}`)),
       rows === null
         ? html("li", {}, html("strong", {}, "unknown"), " rows: there is no drift check that still counts")
-        : html("li", {}, `Rows, by drift check ${rows.check}, ended ${when(rows.finished)}: `, html("strong", {}, rows.verdict),
+        : html("li", {},
+          `Rows, by drift check ${rows.check}, ended ${when(rows.finished)}: `, html("strong", {}, rows.verdict),
           rows.saved ? `, saved in ${rows.saved}` : rows.verdict === "equal" ? null : ", not saved",
           html("ul", {},
             Object.entries(rows.tables).map(([name, each]) => html("li", {}, `${name}: ${rowsOf(each)}`)),
@@ -87,15 +88,19 @@ function times(found) {
   const rows = [
     [`copy of ${size(expected.copy.bytes)} from ${order.donor}`, expected.copy],
     ...Object.entries(expected.replicas).map(([host, each]) => [`${order.replica_method} to ${host}`, each]),
-    ["all else", expected.other], ["in total", expected.total], [`${order.donor} out of service`, expected.donor_outage],
+    ["all else", expected.other], ["in total", expected.total],
+    [`${order.donor} out of service`, expected.donor_outage],
   ];
-  return html("table", {}, html("tbody", {}, rows.map(([what, each]) => html("tr", {}, html("th", { scope: "row" }, what),
+  return html("table", {}, html("tbody", {}, rows.map(([what, each]) => html("tr", {},
+    html("th", { scope: "row" }, what),
     html("td", {}, duration(each.seconds)), html("td", { class: "soft" }, each.basis)))));
 }
 
 function sizes(all) {
   return html("table", {}, html("tbody", {}, Object.entries(all).map(([node, each]) => html("tr", {},
-    html("th", { scope: "row" }, node), html("td", {}, `${size(each.used)} used`), html("td", {}, `${size(each.free)} free`)))));
+    html("th", { scope: "row" }, node),
+    html("td", {}, `${size(each.used)} used`),
+    html("td", {}, `${size(each.free)} free`)))));
 }
 
 export function decidedOn(found) {

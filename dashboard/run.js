@@ -1,24 +1,25 @@
 // A run and its steps, as its record has them.
 
 import { html } from "./dom.js";
+import { kindOf } from "./headlines.js";
 import { marked } from "./sites.js";
 import { duration, known, size, when } from "./words.js";
 
-const KINDS = { done: "good", running: "moving", failed: "bad", aborted: "bad", interrupted: "bad" };
 const WORDS = { done: "done and verified", running: "running" };
-
-export const kindOf = (state) => KINDS[state] || "unknown";
 
 export function run(site, summary, record) {
   const steps = record.plan.map((name) => ({ name, ...(record.steps[name] || { state: null }) }));
   const done = steps.filter((step) => step.state === "done").length;
-  return html("section", { class: `card run is-${kindOf(summary.state)}`, "data-run": record.run, "aria-label": `Run of ${site}` },
+  return html("section", {
+    class: `card run is-${kindOf(summary.state)}`, "data-run": record.run, "aria-label": `Run of ${site}` },
     html("h2", {}, `${site}: `, marked(kindOf(summary.state), WORDS[summary.state] || summary.state)),
     html("p", {}, `${record.definitive} → ${site}, by a copy of ${record.donor} over ${record.primary}`),
     html("progress", { max: steps.length, value: done, "aria-label": "steps done" }),
-    html("p", { class: "soft" }, `${done} of ${steps.length} steps, run ${record.run}, begun ${when(record.started)} by ${
-      known(record.attempts.at(-1)?.who)}${record.attempts.length > 1 ? `, attempt ${record.attempts.length}` : ""}`),
-    record.donor_state === "taken" ? html("p", {}, marked("moving", `${record.donor}, the donor, is out of service`)) : null,
+    html("p", { class: "soft" },
+      `${done} of ${steps.length} steps, run ${record.run}, begun ${when(record.started)} by ${
+        known(record.attempts.at(-1)?.who)}${record.attempts.length > 1 ? `, attempt ${record.attempts.length}` : ""}`),
+    record.donor_state === "taken"
+      ? html("p", {}, marked("moving", `${record.donor}, the donor, is out of service`)) : null,
     summary.state === "done" || summary.state === "running" ? null
       : html("p", {}, "To go on, when its cause is gone: ", html("code", {}, command(summary.next))),
     html("details", { "data-key": `steps ${record.run}`, open: summary.state !== "done" },

@@ -52,12 +52,23 @@ export function drift(status, found, why, reports, records) {
   ];
 }
 
+// A check from before a run has seen data that have been replaced since, or are being replaced.
+const outdated = (found, record) => record !== undefined && record.started > found.started;
+
+const madeElse = (site, found) => Object.entries(found.schema).filter(([, about]) => about.sites.includes(site));
+
+// The sites of which the newest check has proved that they have drifted.
+export function drifted(status, found, records) {
+  return found && found.verdict ? Object.keys(status).filter((site) => !outdated(found, records[site])
+    && (found.sites[site] || madeElse(site, found).length)) : [];
+}
+
 function judged(site, view, found, record) {
-  if (record && record.started > found.started) {
+  if (outdated(found, record)) {
     return marked("unknown", "not checked since its newest run began");
   }
   const tables = found.sites[site]?.tables || {};
-  const made = Object.entries(found.schema).filter(([, about]) => (about.sites || []).includes(site));
+  const made = madeElse(site, found);
   const nodes = Object.values(view.nodes).map((node) => node.minion).filter((minion) => found.nodes[minion]);
   if (Object.keys(tables).length || made.length) {
     return [

@@ -1,6 +1,6 @@
 // How states, times and amounts are put into words and signs. Colour only repeats what they say.
 
-export const SIGNS = { good: "✓", bad: "✕", moving: "…", unknown: "?" };
+export const SIGNS = { good: "✓", bad: "✕", moving: "…", unknown: "?", ask: "⚑" };
 
 // As reprovision.status judges a state: ONLINE is well, what is not known is not assumed.
 export function judge(state) {
@@ -57,7 +57,10 @@ export function when(text) {
 function ago(at) {
   const seconds = (Date.now() - at.getTime()) / 1000;
   const far = Math.abs(seconds);
-  const text = far < 60 ? `${Math.round(far)} s` : far < 5400 ? `${Math.round(far / 60)} min`
+  if (far < 60) {
+    return "just now";
+  }
+  const text = far < 5400 ? `${Math.round(far / 60)} min`
     : far < 129600 ? `${Math.round(far / 3600)} h` : `${Math.round(far / 86400)} days`;
   return seconds >= 0 ? `${text} ago` : `in ${text}`;
 }

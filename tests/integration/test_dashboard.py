@@ -269,14 +269,17 @@ def test_what_is_wrong_is_said_in_words_and_markup_stays_text(page, world):
 
 
 def test_a_plan_is_refused_to_who_may_not_decide_and_denied_by_who_may(page, master, world):
+    assert master.salt_run_cli(timeout=180).run("drift.check").returncode == 2
     page.start("lucy")
-    page.until(lambda: "✓" in page.text("#fresh"))
+    page.until_said("#headlines", "✕ east has drifted")
+    assert "✕ drifted" in page.text("#drift-body") and "app.words: 1 changed" in page.text("#drift-body")
+    assert "✓ taken to be right by that check" in page.text("#drift-body")
     # It comes by itself, by its event.
     plan = make_plan(master, f"{FORGED} seen on east1")
     page.until_said("[data-plan]", f"{FORGED} seen on east1")
     shown = page.text("[data-plan]")
     for words in ("A plan for east waits", "by a copy of west2", "What only east has is lost", "at most 0",
-                  "16 replicas provisioned", "west2 is out of service for about", "no drift check that still counts"):
+                  "16 replicas provisioned", "west2 is out of service for about", "app.words: 1 changed", "not saved"):
         assert words in shown, words
     assert page.text("#headlines").startswith("⚑ A plan for east waits for a decision")
     page.decide("approve", "let me", site="east")
@@ -292,7 +295,7 @@ def test_a_plan_is_refused_to_who_may_not_decide_and_denied_by_who_may(page, mas
     page.log_in("adam")
     page.until(lambda: page.all("[data-plan]"))
     page.decide("deny", f"it was late {FORGED}: [x")
-    page.until_said("#notice", f"Plan {plan} is denied.")
+    page.until_said("#notice", f"Plan {plan} was denied.")
     page.until(lambda: not page.all("[data-plan]"))
     page.until_said("#memory", "denied by adam")
     page.until_said("#memory", f"it was late {FORGED}: [x")
@@ -310,7 +313,7 @@ def test_an_approved_plan_is_run_and_shown_to_its_end(page, master, world, tmp_p
     page.find("#decide [name=site]").clear()
     page.find("#decide [name=site]").send_keys("east")
     page.find("#decide [value=go]").click()
-    page.until_said("#notice", f"Plan {plan} is approved")
+    page.until_said("#notice", f"Plan {plan} was approved")
     page.until_said("#headlines", "east is being re-provisioned")
     page.until(lambda: "being rebuilt" in page.text("[data-site=east]") and "donor" in page.text("[data-node=west2]"))
     page.shoot(tmp_path / "running.png")
