@@ -36,12 +36,12 @@ function begin(found) {
   looks = lookAll();
   stream = new Stream(found.token, ending.signal, {
     heard: (tag) => heard(tag),
-    // Whatever was told while nobody listened.
-    opened: () => { broken = null; Object.values(looks).forEach((look) => look.ask()); fresh(); },
-    broken: (why) => { broken = why; fresh(); },
+    // Only now: what is told before anybody listens is missed.
+    opened: () => { broken = null; lookNow(); fresh(); },
+    // Without it there are still the regular looks.
+    broken: (why) => { broken = why; Object.values(looks).forEach((look) => look.plan()); fresh(); },
     over: () => end("The session is over. Log in again."),
   });
-  Object.values(looks).forEach((look) => look.ask());
 }
 
 function end(why) {
@@ -90,7 +90,7 @@ function lookAll() {
   const changed = () => show();
   return {
     // The one that asks the nodes.
-    sites: new Look({ every: 60000, apart: 10000, changed, take: () => asked("reprovision.status") }),
+    sites: new Look({ every: 60000, apart: 10000, changed, take: sitesNow }),
     // The end of a run is told by its record alone.
     runs: new Look({ every: (value) => (isRunning(value) ? 5000 : 15000), apart: 1000, changed, take: runsNow }),
     plans: new Look({ every: 60000, apart: 1000, changed, take: plansNow }),
@@ -98,7 +98,20 @@ function lookAll() {
   };
 }
 
+function lookNow() {
+  Object.values(looks).forEach((look) => look.ask());
+}
+
 const isRunning = (value) => Object.values(value?.summaries || {}).some((summary) => summary.state === "running");
+
+async function sitesNow(before) {
+  const status = await asked("reprovision.status");
+  if (!before) {
+    // What was reported is asked for each of them.
+    looks.drift.ask();
+  }
+  return status;
+}
 
 // The records are the truth of a run; those that have not changed are not read again.
 async function runsNow(before) {
@@ -247,11 +260,11 @@ const decide = decider({
 // --- the beginning
 
 byId("login").addEventListener("submit", onLogin);
-byId("again").addEventListener("click", () => Object.values(looks).forEach((look) => look.ask()));
+byId("again").addEventListener("click", lookNow);
 byId("logout").addEventListener("click", () => { logOut(session.token); end(""); });
 document.addEventListener("visibilitychange", () => {
   if (looks && !document.hidden) {
-    Object.values(looks).forEach((look) => look.ask());
+    lookNow();
   }
 });
 new ResizeObserver(showPicture).observe(byId("picture"));

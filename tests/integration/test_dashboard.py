@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 
 import pytest
 import salt.utils.event
@@ -60,6 +61,15 @@ class Page:
             found.clear()
             found.send_keys(word)
         self.find("#login button").click()
+
+    @contextmanager
+    def looking_only_when_told(self):
+        """Its regular looks never come due: what it shows of what happens meanwhile has an event as its reason."""
+        put = self.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": """
+            const later = window.setTimeout;
+            window.setTimeout = (what, wait, ...more) => later(what, wait > 11000 ? 1e9 : wait, ...more);"""})
+        yield
+        self.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", put)
 
     def start(self, name):
         self.open()
@@ -270,11 +280,11 @@ def test_what_is_wrong_is_said_in_words_and_markup_stays_text(page, world):
 
 def test_a_plan_is_refused_to_who_may_not_decide_and_denied_by_who_may(page, master, world):
     assert master.salt_run_cli(timeout=180).run("drift.check").returncode == 2
-    page.start("lucy")
+    with page.looking_only_when_told():
+        page.start("lucy")
     page.until_said("#headlines", "✕ east has drifted")
     assert "✕ drifted" in page.text("#drift-body") and "app.words: 1 changed" in page.text("#drift-body")
     assert "✓ taken to be right by that check" in page.text("#drift-body")
-    # It comes by itself, by its event.
     plan = make_plan(master, f"{FORGED} seen on east1")
     page.until_said("[data-plan]", f"{FORGED} seen on east1")
     shown = page.text("[data-plan]")
@@ -305,7 +315,8 @@ def test_a_plan_is_refused_to_who_may_not_decide_and_denied_by_who_may(page, mas
 
 def test_an_approved_plan_is_run_and_shown_to_its_end(page, master, world, tmp_path):
     plan = make_plan(master, "drift was proved")
-    page.start("adam")
+    with page.looking_only_when_told():
+        page.start("adam")
     page.until(lambda: page.all("[data-plan]"))
     page.script("window.same = true")
     page.decide("approve", "rows are saved", site="west")
@@ -338,7 +349,8 @@ def test_a_run_that_fails_says_where_why_and_how_it_goes_on(page, master, world)
 
 
 def test_an_event_is_only_a_reason_to_look(page, master, world):
-    page.start("lucy")
+    with page.looking_only_when_told():
+        page.start("lucy")
     page.until(lambda: "✓" in page.text("#fresh"))
     break_east(world)
     with salt.utils.event.get_event("master", opts=dict(master.config), listen=False) as bus:
