@@ -3,8 +3,9 @@
 import json
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import psutil
 import pytest
 import salt.utils.event
 from selenium import webdriver
@@ -25,8 +26,15 @@ SECONDS = 180
 @pytest.fixture(scope="module")
 def daemon(master, minions):
     factory = master.salt_api_daemon()
-    with factory.started(start_timeout=120):
-        yield factory
+    factory.start(start_timeout=120)
+    yield factory
+    stop(factory)
+
+
+def stop(daemon):
+    # When it has ended, salt-factories looks at every process of the machine, and does not expect one to end meanwhile.
+    with suppress(psutil.NoSuchProcess):
+        daemon.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -367,7 +375,7 @@ def test_what_is_old_is_said_to_be_and_a_session_that_is_over_ends(page, daemon)
     page.until(lambda: "✓" in page.text("#fresh"))
     page.expected = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE",
                      "ERR_INCOMPLETE_CHUNKED_ENCODING", "401")
-    daemon.terminate()
+    stop(daemon)
     try:
         page.until_said("#fresh", "✕ not live")
         page.until_said("#old", "The master's events are not heard")
