@@ -399,6 +399,24 @@ def plans(site=None):
     return [{key: found[key] for key in kept} for found in _exec("plans.every", site)]
 
 
+def plan_record(plan):
+    """
+    Return a plan with all that it holds, as docs/plans.md tells. Asks no node.
+
+    plan
+        Its id, as ``reprovision.plans`` shows it.
+
+    Raises CommandExecutionError when there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run reprovision.plan_record east-20261125T150102-1a2b --out=json
+    """
+    return _exec("plans.load", plan)
+
+
 def status(site=None, nodes=True):
     """
     Return how every site stands at this moment: policy, routers, datasources, replicators, what of it is wrong, and the

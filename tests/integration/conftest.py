@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 import yaml
+from pytestshellutils.utils import ports
 
 from tests.support.loader import ROOT
 
@@ -23,6 +24,11 @@ EXTENDED = ("cctrl", "datacopy", "datadir", "dataguard", "datalocation", "donor"
             "tprovision")
 # Here every tool answers at once; what is not so after that time stays so.
 HURRIED = {"cctrl": ("SECONDS = 60", "SECONDS = 5")}
+# Who of the example's salt-api.conf may do what, and the password.
+PEOPLE = {
+    "lucy": (["tungsten-look%"], "lucy's word"),
+    "adam": (["tungsten-look%", "tungsten-approve%"], "adam's word"),
+}
 NODES = [node for nodes in SITES.values() for node in nodes]
 
 
@@ -152,7 +158,26 @@ def hook():
 
 
 @pytest.fixture(scope="session")
-def master(salt_factories, pillar_root, world_file, tmp_path_factory, hook):
+def api(tmp_path_factory):
+    """The master's settings for salt-api: the example's, but for the port, TLS, and PAM, which knows no such people."""
+    settings = yaml.safe_load((ROOT / "examples/master.d/salt-api.conf").read_text())
+    groups = settings["external_auth"].pop("pam")
+    passwords = tmp_path_factory.mktemp("api") / "passwords"
+    passwords.write_text("".join(f"{name}:{password}\n" for name, (_, password) in PEOPLE.items()))
+    settings["external_auth"]["file"] = {
+        "^filename": str(passwords),
+        **{name: [right for group in member for right in groups[group]] for name, (member, _) in PEOPLE.items()},
+    }
+    web = settings["rest_cherrypy"]
+    settings["rest_cherrypy"] = {
+        "host": "127.0.0.1", "port": ports.get_unused_localhost_port(), "disable_ssl": True,
+        "static": str(ROOT / "dashboard"), "static_path": web["static_path"],
+    }
+    return settings
+
+
+@pytest.fixture(scope="session")
+def master(salt_factories, pillar_root, world_file, api, hook, tmp_path_factory):
     # What the operator would have: this tree. The stand-ins come first, and the tests' own files stay out of it.
     tree = tmp_path_factory.mktemp("tree")
     for folder in ("_modules", "_states", "_runners", "_output", "orch", "reactor"):
@@ -184,6 +209,7 @@ def master(salt_factories, pillar_root, world_file, tmp_path_factory, hook):
             "pillar_roots": {"base": [str(pillar_root)]},
             "reprovision_notify": [{"webhook": f"http://127.0.0.1:{hook.server_port}/hooks/canary"}],
             **reactor,
+            **api,
         },
     )
     with factory.started(start_timeout=120):

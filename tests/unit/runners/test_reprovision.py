@@ -1290,3 +1290,11 @@ class TestDenyAndPlans:
         assert listed == reprovision.plans()[0] and reprovision.plans("west") == []
         assert set(listed) == {"plan", "site", "state", "by", "why", "made", "expires", "decided", "run"}
         assert (listed["plan"], listed["state"], listed["by"]) == (made["plan"], "denied", "bob")
+
+    def test_a_plan_is_shown_whole_and_asks_no_node(self, functions):
+        made = reprovision.plan("east")
+        functions["survey.take"].reset_mock()
+        assert reprovision.plan_record(made["plan"]) == made
+        functions["survey.take"].assert_not_called()
+        with pytest.raises(CommandExecutionError, match="is not the id of a plan"):
+            reprovision.plan_record("../../etc/passwd")
