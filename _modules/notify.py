@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 __virtualname__ = "notify"
 
-SETTING = "reprovision_notify"
 # What may be told, and how urgent that is.
 PRIORITIES = {
     "started": syslog.LOG_NOTICE, "approval": syslog.LOG_WARNING, "failed": syslog.LOG_ERR, "done": syslog.LOG_NOTICE}
@@ -107,7 +106,7 @@ def send(what, site, text, **more):
         salt-run salt.cmd notify.send done east 'only to try it'
     """
     told = []
-    for number, entry in enumerate(__opts__.get(SETTING) or [], start=1):
+    for number, entry in enumerate(__opts__.get("reprovision_notify") or [], start=1):
         way, fault = _way(entry), _fault(entry)
         if not fault and what not in (entry.get("on") or PRIORITIES):
             continue
@@ -117,7 +116,7 @@ def send(what, site, text, **more):
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run goes on
                 fault = f"{type(error).__name__}: {error}"
         if fault:
-            log.warning("%s, entry %s: %r of site %s was not told: %s", SETTING, number, what, site, fault)
+            log.warning("reprovision_notify, entry %s: %r of site %s was not told: %s", number, what, site, fault)
         told.append({"way": way, "fault": fault})
     return told
 
