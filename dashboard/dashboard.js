@@ -92,7 +92,7 @@ function lookAll() {
     // The one that asks the nodes.
     sites: new Look({ every: 60000, apart: 10000, changed, take: sitesNow }),
     // The end of a run is told by its record alone.
-    runs: new Look({ every: (value) => (isRunning(value) ? 5000 : 15000), apart: 1000, changed, take: runsNow }),
+    runs: new Look({ every: (value) => (isRunning(value) ? 5000 : 15000), apart: 3000, changed, take: runsNow }),
     plans: new Look({ every: 60000, apart: 1000, changed, take: plansNow }),
     drift: new Look({ every: 60000, apart: 5000, changed, take: driftNow }),
   };
