@@ -87,12 +87,12 @@ def test_it_is_the_trees_own_code(loaded):
     assert loaded["digest"] == load("_modules", "readiness").extension()["digest"]
 
 
-def test_the_orchestration_comes_along(installed):
+def test_orchestration_reactor_and_dashboard_come_along(installed):
     files = installed / "tungsten_reprovision/files"
-    there = {str(path.relative_to(files)) for path in files.rglob("*.sls")}
-    assert there == {str(path.relative_to(ROOT)) for folder in ("orch", "reactor")
-                     for path in (ROOT / folder).rglob("*.sls")}
-    assert "orch/reprovision.sls" in there
+    there = {str(path.relative_to(files)) for path in files.rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert there == {str(path.relative_to(ROOT)) for folder, kind in (
+        ("orch", "*.sls"), ("reactor", "*.sls"), ("dashboard", "*.*")) for path in (ROOT / folder).rglob(kind)}
+    assert {"orch/reprovision.sls", "dashboard/index.html"} <= there
 
 
 def test_nothing_else_is_installed(installed):

@@ -8,14 +8,12 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 import salt.utils.event
-from selenium import webdriver
 from selenium.common.exceptions import JavascriptException
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.integration.conftest import NODES, PEOPLE, records
+from tests.support import browser
 
 WIDE, TELEPHONE = (1400, 1000), (400, 850)
 FORGED = '<img src=x onerror="document.title=1">'
@@ -39,22 +37,16 @@ def stop(daemon):
 
 @pytest.fixture(scope="module")
 def chromium():
-    options = Options()
-    options.binary_location = "/usr/bin/chromium"
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                 f"--window-size={WIDE[0]},{WIDE[1]}"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    yield browser
-    browser.quit()
+    opened = browser.chromium(*WIDE)
+    yield opened
+    opened.quit()
 
 
 class Page:
     """The dashboard as somebody sees it."""
 
-    def __init__(self, browser, origin):
-        self.browser, self.origin = browser, origin
+    def __init__(self, shown_by, origin):
+        self.browser, self.origin = shown_by, origin
         # Of what the browser itself writes into its console: the answers that a test asks for.
         self.expected = ()
 
@@ -64,11 +56,7 @@ class Page:
     def log_in(self, name, password=None):
         words = {"username": name, "password": password or PEOPLE[name][1], "eauth": "file"}
         self.until(lambda: self.find("#login").is_displayed())
-        for field, word in words.items():
-            found = self.find(f"#login [name={field}]")
-            found.clear()
-            found.send_keys(word)
-        self.find("#login button").click()
+        browser.log_in(self.browser, **words)
 
     @contextmanager
     def looking_only_when_told(self):
@@ -115,14 +103,10 @@ class Page:
         self.find("#decide [value=go]").click()
 
     def size(self, width, height):
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
+        browser.size(self.browser, width, height)
 
     def shoot(self, path):
-        """The whole page, as long as it is."""
-        width, height = self.script("return [innerWidth, document.documentElement.scrollHeight]")
-        self.size(width, height)
-        self.browser.save_screenshot(str(path))
+        browser.shoot(self.browser, path)
         assert path.stat().st_size > 10000
 
     def complaints(self):

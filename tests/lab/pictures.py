@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import json
 import os
 import pty
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -59,6 +61,28 @@ def watched(lab):
     paint("watch", (copying or pictures)[len(copying or pictures) // 2])
 
 
+def dashboard(lab, python):
+    """Over a salt-api of the lab's master, for somebody who may do all that it can: a site has drifted, a plan waits."""
+    root, password = lab.root(MASTER), secrets.token_hex()
+    (root / "root/people").write_text(f"adam:{password}\n")
+    (root / "etc/salt/master.d/salt-api.conf").write_text(json.dumps({
+        "rest_cherrypy": {"port": 8000, "disable_ssl": True, "static": "/srv/reprovision/dashboard",
+                          "static_path": "/dashboard"},
+        "netapi_enable_clients": ["runner"],
+        "external_auth": {"file": {"^filename": "/root/people", "adam": [{"@runner": ["reprovision.*", "drift.*"]}]}},
+    }))
+    do(lab, MASTER, "systemctl", "restart", "salt-master")
+    do(lab, MASTER, "systemd-run", "--unit=salt-api", "/opt/salt/bin/salt-api")
+    salt.ready(lab)
+    # 2 is its word for: they have drifted.
+    if hosts.execute(lab, MASTER, ["salt-run", "drift.check"], capture=True, timeout=600).returncode != 2:
+        raise LabError("the drift check did not find that the site has drifted")
+    do(lab, MASTER, "salt-run", "reprovision.plan", FAILED)
+    # Only there the address is that of the lab's master.
+    run(["nsenter", f"--net=/run/netns/{lab.namespace}", python, Path(__file__).with_name("photograph.py"),
+         f"http://{lab.address(MASTER)}:8000/dashboard/index.html", "adam", password, FOLDER], timeout=300)
+
+
 def paint(name, said):
     say(said)
     with tempfile.NamedTemporaryFile("w") as shown:
@@ -79,7 +103,7 @@ def shoot(name, html, width, height):
     say(f"{FOLDER / name}.png")
 
 
-def take(lab):
+def take(lab, python):
     hosts.up(lab)
     salt.ready(lab)
     data.wait_online(lab)
@@ -92,6 +116,7 @@ def take(lab):
     do(lab, host, "salt-call", "trepctl.offline", plan.SITE_NAMES[1], "cross_site")
     terminal(lab, "status-wrong", "salt-run", "reprovision.status")
     do(lab, host, "salt-call", "trepctl.online", plan.SITE_NAMES[1], "cross_site")
+    dashboard(lab, python)
     watched(lab)
     terminal(lab, "status-well", "salt-run", "reprovision.status")
     terminal(lab, "report-text", "salt-run", "reprovision.report", FAILED)
@@ -106,11 +131,11 @@ def main():
                                      epilog="Needs root, and Debian's packages aha and chromium.")
     parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    subprocess.run([str(FOLDER.parents[1] / "tests/setup"), "lab"], check=True)
+    environment = run([FOLDER.parents[1] / "tests/setup", "tests"], timeout=1200).stdout.strip()
     lab = plan.Lab(name="pictures", delays={})
     hosts.down(lab)
     try:
-        take(lab)
+        take(lab, f"{environment}/bin/python")
     finally:
         hosts.down(lab)
 

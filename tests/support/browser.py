@@ -3,6 +3,7 @@
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
 
 
 def chromium(width, height):
@@ -20,3 +21,19 @@ def size(browser, width, height):
     """Of the page, not of the window: below some width there is no narrower window."""
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
         "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
+
+
+def shoot(browser, path):
+    """A picture of the whole page, as long as it is."""
+    width, height = browser.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
+    size(browser, width, height)
+    assert browser.save_screenshot(str(path))
+
+
+def log_in(browser, **words):
+    """Fill in the dashboard's form, and send it."""
+    for field, word in words.items():
+        found = browser.find_element(By.CSS_SELECTOR, f"#login [name={field}]")
+        found.clear()
+        found.send_keys(word)
+    browser.find_element(By.CSS_SELECTOR, "#login button").click()

@@ -6,8 +6,8 @@ import sys
 
 from tests.support.loader import ROOT
 
-PARTS = ("_modules", "_states", "_runners", "_beacons", "_output", "orch", "reactor", "setup.cfg", "pyproject.toml",
-         "README.md", "LICENSE")
+PARTS = ("_modules", "_states", "_runners", "_beacons", "_output", "orch", "reactor", "dashboard", "setup.cfg",
+         "pyproject.toml", "README.md", "LICENSE")
 
 
 def pip(*words):

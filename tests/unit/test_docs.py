@@ -194,7 +194,7 @@ def test_salt_itself_lets_the_people_of_the_security_page_do_what_it_says():
     functions, nothing = [*OWN["_runners"], *EVERYTHING], {"arg": [], "kwarg": {}}
     may = {who: {dotted for dotted in functions if allows(entries, dotted, nothing)} for who, entries in people.items()}
     look = {f"reprovision.{name}" for name in (
-        "status", "preflight", "plans", "list", "record", "report", "reported", "watch")} | {"drift.show"}
+        "status", "preflight", "plans", "plan_record", "list", "record", "report", "reported", "watch")} | {"drift.show"}
     assert may == {
         "watcher": look, "alice": look | {"drift.check", "drift.save", "reprovision.plan"},
         "bob": look | {"reprovision.approve", "reprovision.deny", "reprovision.abort"}}
