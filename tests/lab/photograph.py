@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.expected_conditions import presence_of_element_located  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 from tests.support.browser import chromium, log_in, shoot, size  # noqa: E402
@@ -20,7 +21,7 @@ def main(address, user, password, folder):
         browser.get(address)
         log_in(browser, username=user, password=password, eauth="file")
         for selector in SHOWN:
-            WebDriverWait(browser, 60).until(lambda _, selector=selector: browser.find_elements(By.CSS_SELECTOR, selector))
+            WebDriverWait(browser, 60).until(presence_of_element_located((By.CSS_SELECTOR, selector)))
         for name, (width, height) in (("dashboard", WIDE), ("dashboard-telephone", TELEPHONE)):
             size(browser, width, height)
             shoot(browser, Path(folder) / f"{name}.png")

@@ -193,8 +193,8 @@ def test_salt_itself_lets_the_people_of_the_security_page_do_what_it_says():
     allows = salt.utils.minions.CkMinions({**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}).runner_check
     functions, nothing = [*OWN["_runners"], *EVERYTHING], {"arg": [], "kwarg": {}}
     may = {who: {dotted for dotted in functions if allows(entries, dotted, nothing)} for who, entries in people.items()}
-    look = {f"reprovision.{name}" for name in (
-        "status", "preflight", "plans", "plan_record", "list", "record", "report", "reported", "watch")} | {"drift.show"}
+    look = {"drift.show", *(f"reprovision.{name}" for name in (
+        "status", "preflight", "plans", "plan_record", "list", "record", "report", "reported", "watch"))}
     assert may == {
         "watcher": look, "alice": look | {"drift.check", "drift.save", "reprovision.plan"},
         "bob": look | {"reprovision.approve", "reprovision.deny", "reprovision.abort"}}
