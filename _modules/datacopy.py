@@ -64,8 +64,9 @@ def _rsync(node, place, target, *options):
     chosen = [f"--include=/{name}" for name in place["files"]]
     kept = [f"--exclude=/{name}" for name in ("auto.cnf", "lost+found", MARKER)]
     chosen = [*chosen, "--exclude=*"] if chosen else kept
+    # A directory's own time is no data, and a server that is only asked for its settings changes that of its datadir.
     # A peer that says nothing for so long is gone, whatever its connection says.
-    return ["rsync", "-a", "--delete", "--protect-args", "--timeout=300", *options, *chosen,
+    return ["rsync", "-a", "--omit-dir-times", "--delete", "--protect-args", "--timeout=300", *options, *chosen,
             "-e", " ".join(_remote(node)), "--rsync-path=sudo -n rsync", place["path"] + "/", target]  # fmt: skip
 
 
