@@ -192,6 +192,7 @@ def go_on(run, before, plan):
         run["kept"] = __salt__["resume.done"](run)
     else:
         run.update(plan=plan, kept=[], copied=False, steps={})
+        run.pop("verified", None)
     run.pop("finished", None)
     run["state"] = "running"
     return run

@@ -18,6 +18,9 @@ import logging
 import re
 import ssl
 import syslog
+import threading
+import urllib.error
+import urllib.parse
 import urllib.request
 
 import salt.utils.http
@@ -33,8 +36,10 @@ PRIORITIES = {
 OF_A_RUN = {"running": "started", "failed": "failed", "aborted": "failed", "done": "done"}
 FACILITIES = {name: getattr(syslog, f"LOG_{name.upper()}") for name in (
     "user", "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7")}
-URL = re.compile(r"https?://[^\s\x00-\x1f]+")
+URL = re.compile(r"https?://[!-~]+")
 SECONDS = 10
+# What a chat takes; some refuse what is longer.
+MOST = 3000
 
 
 def __virtual__():
@@ -105,20 +110,43 @@ def send(what, site, text, **more):
 
         salt-run salt.cmd notify.send done east 'only to try it'
     """
+    entries = __opts__.get("reprovision_notify") or []
+    if not isinstance(entries, list):
+        log.warning("reprovision_notify has to be a list: %r of site %s was not told", what, site)
+        return [{"way": None, "fault": "reprovision_notify has to be a list"}]
+    message = {"text": text if len(text) <= MOST else f"{text[:MOST]}…", "what": what, "site": site, **more}
     told = []
-    for number, entry in enumerate(__opts__.get("reprovision_notify") or [], start=1):
+    for number, entry in enumerate(entries, start=1):
         way, fault = _way(entry), _fault(entry)
         if not fault and what not in (entry.get("on") or PRIORITIES):
             continue
-        if not fault:
-            try:
-                WAYS[way](entry[way], what, {"text": text, "what": what, "site": site, **more})
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run goes on
-                fault = f"{type(error).__name__}: {error}"
+        fault = fault or _tried(WAYS[way], entry[way], message)
         if fault:
             log.warning("reprovision_notify, entry %s: %r of site %s was not told: %s", number, what, site, fault)
         told.append({"way": way, "fault": fault})
     return told
+
+
+def _tried(way, where, message):
+    """Why it was not told. A call's own limit would not hold: it is for each look-up, each piece of an answer."""
+    faults = [f"no answer within {SECONDS} s"]
+    # Salt's dunders are not there in a thread.
+    trusted = salt.utils.http.get_ca_bundle(__opts__)
+
+    def work():
+        try:
+            way(where, message, trusted)
+            faults.clear()
+        except urllib.error.HTTPError as error:
+            faults[:] = [f"HTTP status {error.code}"]
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run goes on
+            # Its kind, and not its words: the address may stand in them, and what the other side said.
+            faults[:] = [type(getattr(error, "reason", error)).__name__]
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    return faults[0] if faults else None
 
 
 def _way(entry):
@@ -133,26 +161,42 @@ def _fault(entry):
         return "it has to have either webhook or syslog, and beside it only on"
     if not isinstance(entry.get("on", []), list) or set(map(str, entry.get("on", []))) - set(PRIORITIES):
         return f"on has to be a list of {', '.join(PRIORITIES)}"
-    if way == "webhook" and not (isinstance(entry[way], str) and URL.fullmatch(entry[way])):
-        return "webhook has to be an address that begins with http:// or https://"
-    if way == "syslog" and entry[way] not in FACILITIES:
+    if way == "webhook" and not _is_address(entry[way]):
+        return "webhook has to be an address that begins with http:// or https://, without a name or password before @"
+    if way == "syslog" and entry[way] not in list(FACILITIES):
         return f"syslog has to be one of {', '.join(FACILITIES)}"
     return None
 
 
-def _webhook(url, what, message):
+def _is_address(text):
+    try:
+        parts = urllib.parse.urlsplit(text) if isinstance(text, str) and URL.fullmatch(text) else None
+        return bool(parts and parts.hostname and "@" not in parts.netloc and (parts.port or True))
+    except ValueError:
+        return False
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Followed, it would lose the message and be answered with 200."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+def _webhook(url, message, trusted):
     # Salt's own http.query writes the address into its log.
     request = urllib.request.Request(
         url, json.dumps(message).encode(), {"Content-Type": "application/json"}, method="POST")
-    trusted = ssl.create_default_context(cafile=salt.utils.http.get_ca_bundle(__opts__)) if url[:5] == "https" else None
-    with urllib.request.urlopen(request, timeout=SECONDS, context=trusted):
+    secure = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=trusted))
+    with urllib.request.build_opener(_NoRedirects, secure).open(request, timeout=SECONDS):
         pass
 
 
-def _syslog(facility, what, message):
+def _syslog(facility, message, _):
     # What a tool said is shown, not obeyed.
-    line = "".join(sign if sign.isprintable() else "?" for sign in " | ".join(message["text"].splitlines()))
-    syslog.syslog(FACILITIES[facility] | PRIORITIES[what], f"reprovision: {what}: {line}")
+    line = " | ".join(message["text"].splitlines())
+    line = "".join(sign if sign.isprintable() else "?" for sign in line)
+    syslog.syslog(FACILITIES[facility] | PRIORITIES[message["what"]], f"reprovision: {message['what']}: {line}")
 
 
 WAYS = {"webhook": _webhook, "syslog": _syslog}

@@ -9,6 +9,8 @@ __virtualname__ = "siteview"
 # A transaction that took this long to arrive is told; the beacon has a limit of its own.
 LATENCY = 300
 HOMES = ("cluster", "cross_site")
+# A tool that takes longer is told as a fault: nobody waits for a picture.
+TOOL_SECONDS = 30
 # What a healthy site shows; every other value is told.
 POLICY, UP = "AUTOMATIC", "ONLINE"
 
@@ -45,14 +47,14 @@ def look(topology, sites, timeout=15):
     told = {"node": _ask(minions, "topology.node", timeout)}
     # Who is silent here is not waited for three times more.
     there = list(told["node"]["answers"])
-    told["cctrl"] = _ask(there, "cctrl.ls", timeout)
+    told["cctrl"] = _ask(there, "cctrl.ls", timeout, timeout=TOOL_SECONDS)
     for home in HOMES:
-        told[home] = _ask(there, "trepctl.services", timeout, which=home, full=True)
+        told[home] = _services(there, home, timeout)
     views = {site: judge(topology, site, told) for site in sites}
     late = [minion for site in views.values() for minion in site["late"]]
     if late:
         # Only a second look tells one that lags from one that rests since its last transaction, which was late.
-        again = {home: _ask(late, "trepctl.services", timeout, which=home, full=True) for home in HOMES}
+        again = {home: _services(late, home, timeout) for home in HOMES}
         before = {home: told[home]["answers"] for home in HOMES}
         for home in HOMES:
             told[home] = {"answers": {**before[home], **again[home]["answers"]},
@@ -61,10 +63,31 @@ def look(topology, sites, timeout=15):
     return {site: {key: value for key, value in view.items() if key != "late"} for site, view in views.items()}
 
 
-def _ask(minions, function, timeout, **kwarg):
+def _services(minions, home, seconds):
+    return _ask(minions, "trepctl.services", seconds, which=home, full=True, timeout=TOOL_SECONDS)
+
+
+def _ask(minions, function, seconds, **kwarg):
     if not minions:
         return {"answers": {}, "faults": {}}
-    return __salt__["fleet.gather"](minions, function, kwarg=kwarg, timeout=timeout)
+    gathered = __salt__["fleet.gather"](minions, function, kwarg=kwarg, timeout=seconds)
+    for minion, answer in list(gathered["answers"].items()):
+        if not _sound(function, answer):
+            del gathered["answers"][minion]
+            gathered["faults"][minion] = f"its answer to {function} is none"
+    return gathered
+
+
+def _sound(function, answer):
+    """Whether an answer has the form that it has to have: a node that tells nonsense is named, and spoils no view."""
+    if not isinstance(answer, dict):
+        return False
+    if function == "cctrl.ls":
+        return all(key in answer for key in ("coordinator", "routers")) and isinstance(answer.get("datasources"), dict)
+    if function == "trepctl.services":
+        return all(isinstance(service, dict) and all(isinstance(service.get(key), (int, float, type(None))) for key in (
+            "appliedLastSeqno", "maximumStoredSeqNo", "appliedLatency")) for service in answer.values())
+    return True
 
 
 def judge(topology, site, told, before=None):

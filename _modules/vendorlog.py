@@ -4,6 +4,7 @@ Vendor's tools, run in one way and written down: each command with its answer, i
 Whoever asks at noon what was typed on this node at three in the morning finds it here, and in the report of the run.
 """
 
+import contextlib
 import datetime
 import json
 import logging
@@ -90,10 +91,11 @@ def _note(entry):
         if not os.path.exists(path):
             # With each new day's file the oldest goes.
             for name in _files()[:1 - DAYS]:
-                os.unlink(os.path.join(FOLDER, name))
-        # Unbuffered, so in one piece: several jobs may be at it.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(FOLDER, name))
+        # Unbuffered, so in one piece: several jobs may be at it. The line before may have been cut off.
         with salt.utils.files.set_umask(0o077), salt.utils.files.fopen(path, "ab", buffering=0) as file:
-            file.write(f"{json.dumps(entry)}\n".encode())
+            file.write(f"\n{json.dumps(entry)}\n".encode())
     except OSError as error:
         log.warning("What %s said is not written down: %s", entry["argv"][0], error)
 

@@ -24,6 +24,9 @@ STARTING_SECONDS = 120
 # Of a step, and of a run, on a terminal.
 COLOURS = {"done": "LIGHT_GREEN", "running": "LIGHT_YELLOW", "interrupted": "LIGHT_RED", "failed": "LIGHT_RED",
            "aborted": "LIGHT_RED"}
+# What vendorlog.read tells of a command; and so many parts of half a megabyte are asked for.
+COMMAND = {"at": str, "took": float, "argv": list, "typed": list, "code": int, "answer": str}
+MOST_PARTS = 100
 LOST = ("changed", "missing", "extra")
 
 
@@ -132,7 +135,8 @@ def _show(current, shown, drawn):
             print(line, file=sys.stderr, flush=True)
         return 0
     terminal = os.get_terminal_size(sys.stderr.fileno())
-    rows = _exec("runview.picture", current, time.time(), terminal.columns, terminal.lines)
+    # A serial console knows neither.
+    rows = _exec("runview.picture", current, time.time(), terminal.columns or 80, terminal.lines or 24)
     # Salt itself decides on colours when a runner has ended, and by stdout.
     colours = salt.utils.color.get_colors(not __opts__.get("no_color"), __opts__.get("color_theme"))
     lines = [f"{colours[COLOURS.get(row['state'], 'ENDC')]}{row['text']}{colours['ENDC']}" for row in rows]
@@ -513,13 +517,18 @@ def _commands(found):
     asked = {"begun": found["started"], "ended": found.get("finished") or _exec("runrecord.now")}
     waiting = [minion for nodes in found["nodes"].values() for minion in nodes.values()]
     told, part = {"answers": {minion: [] for minion in waiting}, "faults": {}}, 0
-    while waiting:
+    while waiting and part < MOST_PARTS:
         gathered = _exec("fleet.gather", waiting, "vendorlog.read", timeout=15, kwarg={**asked, "part": part})
         told["faults"].update(gathered["faults"])
-        for minion, answer in gathered["answers"].items():
-            told["answers"][minion] += answer["commands"]
         part += 1
-        waiting = [minion for minion, answer in gathered["answers"].items() if answer["parts"] > part]
+        waiting = []
+        for minion, answer in gathered["answers"].items():
+            try:
+                told["answers"][minion] += [
+                    {key: kind(entry[key]) for key, kind in COMMAND.items()} for entry in answer["commands"]]
+                waiting += [minion] if answer["parts"] > part else []
+            except (TypeError, KeyError, ValueError):
+                told["faults"][minion] = "its answer to vendorlog.read is none"
     return told
 
 

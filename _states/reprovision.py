@@ -82,6 +82,15 @@ def _tell(how, *what):
         log.warning("Nobody was told: %s: %s", type(error).__name__, error)
 
 
+def _standing(topology):
+    """How all sites stand, for the record; None if that cannot be told, which is no reason for anything."""
+    try:
+        return __salt__["siteview.look"](topology, list(topology["sites"]))
+    except Exception as error:  # noqa: BLE001 - what a run does is decided by its steps
+        log.warning("How the sites stand is not on record: %s: %s", type(error).__name__, error)
+        return None
+
+
 # --- the first step
 
 
@@ -151,6 +160,8 @@ def _preflight(name, begun):
         run = __salt__["attempt.go_on"](previous, before, steps)
     else:
         run = __salt__["attempt.begin"](run_id, order, found, topology, steps)
+    if not __opts__["test"] and "before" not in run:
+        run["before"] = _standing(topology)
     if planned:
         __salt__["plans.use"](planned["plan"], run["run"])
         run["plan_id"] = planned["plan"]
@@ -160,8 +171,6 @@ def _preflight(name, begun):
     plan = __salt__["runwords.plan"](run, previous, found)
     if __opts__["test"]:
         return _answer(name, None, plan)
-    if "before" not in run:
-        run["before"] = __salt__["siteview.look"](topology, list(topology["sites"]))
     __salt__["plans.begun"](failed, run["run"])
     _open_step(name, begun)
     # Now that its record says running: who reads both must not take an earlier attempt's end for this one's.
@@ -339,7 +348,7 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
     not_again = __salt__["resume.left_out"](name, until, once, run["kept"])
     if not_again:
         return _answer(name, True, f"Done in attempt {run['steps'][name]['done_in']}; {not_again}.")
-    minions = _minions(run, _hosts(run, nodes, name in run["kept"]))
+    minions = _minions(run, _hosts(run, nodes))
     if __opts__["test"]:
         return _answer(name, *_application(name, minions, sls, run, timeout, one_by_one))
     try:
@@ -360,9 +369,9 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
     return _answer(name, True, comment, changes)
 
 
-def _hosts(run, nodes, again):
+def _hosts(run, nodes):
     hosts = ROLES[nodes](run)
-    if again and nodes == "other sites" and run["donor_state"] == "taken":
+    if nodes == "other sites" and run["donor_state"] == "taken":
         # Its services are offline and its server may be stopped: it cannot tell, nor can anything there have moved.
         hosts.remove(run["donor"])
     return hosts
@@ -532,10 +541,10 @@ def complete(name):
         ]
         if missing:
             raise CommandExecutionError(f"These steps are missing: {', '.join(missing)}")
-        run["after"] = __salt__["siteview.look"](topology, list(topology["sites"]))
-        comment = "\n".join([
-            f"Site {run['failed']} is re-provisioned from {run['definitive']} and verified.",
-            *(f"To be looked at: {wrong}" for view in run["after"].values() for wrong in view["wrong"])])
+        run["after"] = _standing(topology)
+        wrong = [f"To be looked at: {text}" for view in (run["after"] or {}).values() for text in view["wrong"]]
+        comment = "\n".join(
+            [f"Site {run['failed']} is re-provisioned from {run['definitive']} and verified.", *wrong])
         _close_step(name, "done", comment)
         _close_run(run, "done", "done")
     except Exception as error:  # noqa: BLE001 - the record must not go on saying that the step runs

@@ -271,6 +271,10 @@ new ResizeObserver(showPicture).observe(byId("picture"));
 setInterval(fresh, 5000);
 if (window.top !== window.self) {
   // Another page that shows this one in a frame could have its clicks.
+  for (const field of byId("login").elements) {
+    field.disabled = true;
+  }
+  byId("login").hidden = false;
   say(byId("login").querySelector("[role=alert]"), "This page does not work inside another one.");
 } else if (sessionStorage.getItem(KEPT)) {
   begin(JSON.parse(sessionStorage.getItem(KEPT)));

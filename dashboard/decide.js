@@ -12,24 +12,39 @@ export function decider({ act, done }) {
   const go = form.querySelector("[value=go]");
   const refused = form.querySelector("[role=alert]");
   let about = null;
+  let busy = false;
 
-  const ready = () => { go.disabled = about.what === "approve" && site.value.trim() !== about.plan.site; };
+  const ready = () => { go.disabled = busy || (about.what === "approve" && site.value.trim() !== about.plan.site); };
 
   async function submit(event) {
     event.preventDefault();
-    go.disabled = true;
+    if (busy) {
+      return;
+    }
+    const sent = about;
+    const { what, plan } = sent;
+    busy = true;
+    ready();
     say(refused, "");
-    const { what, plan } = about;
     try {
       const answer = await act(`reprovision.${what}`, { plan: plan.plan, reason: reason.value });
-      dialog.close();
+      // Meanwhile somebody may have gone back, and asked about another one.
+      if (about === sent) {
+        dialog.close();
+      }
       done(what === "approve" ? `Plan ${plan.plan} was approved, and job ${answer.jid} started for it.`
         : `Plan ${plan.plan} was denied.`);
     } catch (error) {
       // Whether it was heard is not known then: what is on record is.
-      say(refused, error instanceof Refusal ? error.message
-        : `No answer: ${error.message}. Look at what is on record before you try again.`);
+      const words = error instanceof Refusal ? error.message
+        : `No answer: ${error.message}. Look at what is on record before you try again.`;
+      if (about === sent && dialog.open) {
+        say(refused, words);
+      } else {
+        done(`Plan ${plan.plan}: ${words}`);
+      }
     }
+    busy = false;
     ready();
   }
 

@@ -1,6 +1,6 @@
 // What has to be known first, most urgent first: each [kind, id of the section that tells more, text].
 
-import { drifted, wrongOf } from "./sites.js";
+import { drifted, isRecent, wrongOf } from "./sites.js";
 
 // A run of these is at work, or is to be gone on with.
 export const UNFINISHED = ["running", "failed", "aborted", "interrupted"];
@@ -21,7 +21,12 @@ export function headlines({ status, summaries, records, open, all, found }) {
     return [...told, ["unknown", "sites", "The nodes are being asked…"]];
   }
   const wrong = wrongOf(status).length;
-  told.push(...drifted(status, found, records).map((site) => ["bad", "drift", `${site} has drifted`]));
+  const sites = drifted(status, found, records);
+  told.push(...sites.map((site) => ["bad", "drift", `${site} has drifted`]));
+  // Single nodes that differ, or tables that nobody could compare.
+  if (!sites.length && found && found.verdict === "drifted" && isRecent(found, records)) {
+    told.push(["bad", "drift", "The newest drift check found differences"]);
+  }
   if (wrong) {
     told.push(["bad", "wrong", wrong === 1 ? "1 thing is wrong" : `${wrong} things are wrong`]);
   }

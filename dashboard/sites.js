@@ -55,7 +55,13 @@ export function drift(status, found, why, reports, records) {
 // A check from before a run has seen data that have been replaced since, or are being replaced.
 const outdated = (found, record) => record !== undefined && record.started > found.started;
 
+// No site has been rebuilt since.
+export const isRecent = (found, records) => !Object.values(records).some((record) => outdated(found, record));
+
 const madeElse = (site, found) => Object.entries(found.schema).filter(([, about]) => about.sites.includes(site));
+
+// Tables that single nodes have made otherwise: their rows were not compared, so nothing is known of them.
+const notCompared = (found) => Object.entries(found.schema).filter(([, about]) => !about.sites.length);
 
 // The sites of which the newest check has proved that they have drifted.
 export function drifted(status, found, records) {
@@ -85,6 +91,9 @@ function judged(site, view, found, record) {
   }
   if (Object.keys(found.unproved).length) {
     return marked("unknown", `not proved: ${Object.keys(found.unproved).join(", ")}`);
+  }
+  if (notCompared(found).length) {
+    return marked("unknown", `not compared: ${notCompared(found).map(([name, { reason }]) => `${name}: ${reason}`).join("; ")}`);
   }
   return marked("good", `equal to ${found.reference}`);
 }

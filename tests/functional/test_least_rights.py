@@ -31,8 +31,8 @@ def asked(tmp_path):
 @pytest.mark.parametrize("command, words", [
     ("pgrep -x 'mysqld|mariadbd'", ["pgrep", "-x", "mysqld|mariadbd"]),
     ("sudo -n rsync --version", ["sudo", "-n", "rsync", "--version"]),
-    ("sudo -n rsync --server -slogDtpre.iLsfxCIvu",
-     ["sudo", "-n", "rsync", "--server", "-slogDtpre.iLsfxCIvu"]),
+    ("sudo -n rsync --server -slogDtOpre.iLsfxCIvu",
+     ["sudo", "-n", "rsync", "--server", "-slogDtOpre.iLsfxCIvu"]),
     ("sudo -n rsync --server --sender -Ie.LsfxCIvu . /var/lib/reprovision/ownership.json",
      ["sudo", "-n", "rsync", "--server", "--sender", "-Ie.LsfxCIvu", ".", "/var/lib/reprovision/ownership.json"]),
 ])
@@ -45,6 +45,11 @@ def test_what_a_copy_needs_is_run_word_for_word(asked, command, words):
     "sudo -n rsync --server -s; id", "sudo -n rsync --server -s\nid", "sudo -n rsync --server -s `id`",
     "sudo -n rsync --server -s $(id)", "sudo -n rsync --server -s && id", "sudo -n rsync --server -s > x",
     "sudo -n rsync --server", "sudo  -n rsync --server -s", "pgrep -x 'mysqld|mariadbd' id", "pgrep -x mysqld",
+    "sudo -n rsync --server --daemon --config /tmp/c . /var/lib/reprovision/ownership.json",
+    "sudo -n rsync --server -e.L --daemon --config=/tmp/c . /var/lib/reprovision/ownership.json",
+    "sudo -n rsync --server -s --sender . /etc/shadow", "sudo -n rsync --server --sender -e.Lsf . /etc/shadow",
+    "sudo -n rsync --server -e.Lsf . /etc/shadow /var/lib/reprovision/ownership.json", "sudo -n rsync --server -s -n",
+    "sudo -n rsync --server -e.Lsf . /var/lib/reprovision/ownershipXjson",
     "sudo -n rsync --server -s *", "sudo -n rsync --server -s | id", "sudo -n rsync --server -s 'x y'",
 ])
 def test_all_else_is_refused_and_nothing_is_run(asked, command):

@@ -4,7 +4,7 @@ import json
 
 import demo
 import pytest
-from labkit import configure, data, hosts
+from labkit import configure, data, hosts, salt
 from labkit.plan import MASTER
 
 FAILED, DEFINITIVE = demo.FAILED, demo.DEFINITIVE
@@ -42,6 +42,15 @@ def emulate(lab, host, **settings):
     return lambda: path.write_text(original)
 
 
+@pytest.fixture
+def wide_area(lab):
+    """The donor's way to the other site is a slow one."""
+    limit = ["tc", "qdisc", "add", "dev", "host0", "root", "tbf", "rate", "80mbit", "burst", "128kb", "latency", "50ms"]
+    assert hosts.execute(lab, "west3", limit, capture=True).returncode == 0
+    yield
+    hosts.execute(lab, "west3", ["tc", "qdisc", "delete", "dev", "host0", "root"], capture=True)
+
+
 @pytest.mark.parametrize("words, expected", [
     ({"failed": "nowhere"}, "tungsten:reprovision:failed: 'nowhere' is not one of the sites"),
     ({"failed": DEFINITIVE}, "it cannot repair itself"),
@@ -69,10 +78,12 @@ def test_a_composite_installation_is_refused(lab):
     ("sudo -n id", "password is required"),
     ("sudo -n rsync -a /etc/shadow /tmp/stolen", "password is required"),
     ("sudo -n rsync --server -e.Lsf . /etc/sudoers.d/mine", "password is required"),
+    ("sudo -n rsync --server --daemon --config /tmp/c . /var/lib/reprovision/ownership.json", "password is required"),
+    ("sudo -n rsync --server -e.Lsf --sender . /etc/shadow", "password is required"),
     ("ssh -o BatchMode=yes east1 id", "this key is for copies by reprovision only, not for: id"),
     ("ssh -o BatchMode=yes east1", "not for: a shell"),
     ("ssh -o BatchMode=yes east1 'sudo -n rsync --version; id'", "not for: sudo -n rsync --version; id"),
-    ("ssh -o BatchMode=yes east1 sudo -n rsync --server -e.Lsf . /etc/sudoers.d/mine", "password is required"),
+    ("ssh -o BatchMode=yes east1 sudo -n rsync --server -e.Lsf . /etc/sudoers.d/mine", "not for: sudo -n rsync"),
 ])
 def test_the_tungsten_user_may_do_what_a_run_needs_and_nothing_else(lab, command, words):
     done = hosts.execute(lab, "west3", ["runuser", "-l", "tungsten", "-c", f"{command} </dev/null"], capture=True)
@@ -111,7 +122,7 @@ def test_test_mode_tells_every_step_and_changes_nothing(lab):
     assert not list((lab.root(MASTER) / "var/cache/salt/master/reprovision").glob("*/2*.json"))
 
 
-def test_a_drifted_site_is_repaired_under_load(lab):
+def test_a_drifted_site_is_repaired_under_load(lab, wide_area):
     identities = data.identity(lab, "east1")
     data.make_drift(lab, FAILED, lab.rows)
     before = data.resting(lab, lab.rows)
@@ -131,6 +142,12 @@ def prove(lab, identities):
     data.settled(lab)
     assert demo.failures(lab, identities, written) == []
     data.start_load(lab, lab.rows)
+
+
+def test_the_copy_took_longer_than_one_call_for_it(lab):
+    """Else nobody would have seen what a state that is applied again makes of it."""
+    record = salt.call(lab, ["salt-run", "reprovision.record", FAILED, "--out=json"])
+    assert record["steps"]["10 data copied from the donor"]["seconds"] > 10
 
 
 def test_a_second_run_is_refused_and_says_how_to_insist(lab):

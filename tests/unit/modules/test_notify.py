@@ -2,8 +2,8 @@
 
 import json
 import syslog
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
 from unittest.mock import create_autospec
 
 import pytest
@@ -38,23 +38,35 @@ def configure_loader_modules(opts):
 @pytest.fixture
 def hook():
     """A real web server; what it got, and what it answers."""
-    got = []
+    got, ended = [], Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):  # noqa: N802 - http.server's name
             body = self.rfile.read(int(self.headers["Content-Length"]))
             got.append((self.path, self.headers["Content-Type"], json.loads(body)))
-            self.send_response(404 if self.path.endswith("gone") else 200)
+            if self.path.endswith("slow"):
+                # A byte now and then: no single wait is long.
+                while not ended.wait(0.05):
+                    self.wfile.write(b"H")
+                return
+            self.send_response(*{"gone": (404, "\x1b[2Jcanary"), "moved": (302,)}.get(self.path.split("/")[-1], (200,)))
+            self.send_header("Location", "/hooks/login")
+            self.end_headers()
+
+        def do_GET(self):  # noqa: N802 - http.server's name
+            got.append(self.path)
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_):
             """Nothing on stderr."""
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     server.got, server.url = got, f"http://127.0.0.1:{server.server_port}/hooks/canary"
     yield server
+    ended.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -87,13 +99,17 @@ def test_each_way_tells_what_it_is_to_tell(opts, lines, hook):
     assert [told["way"] for told in notify.send("failed", "east", "…")] == ["webhook", "syslog"]
 
 
-@pytest.mark.parametrize("path, fault", [("/gone", "404"), (None, "refused")])
-def test_a_webhook_that_fails_is_logged_without_its_address(opts, lines, hook, caplog, path, fault):
+@pytest.mark.parametrize("path, fault", [
+    ("/gone", "HTTP status 404"), ("/moved", "HTTP status 302"), ("/slow", "no answer within 1 s"),
+    (None, "ConnectionRefusedError")])
+def test_a_webhook_that_fails_is_logged_without_its_address(opts, lines, hook, caplog, monkeypatch, path, fault):
+    monkeypatch.setattr(notify, "SECONDS", 1)
     url = f"{hook.url}{path}" if path else "http://127.0.0.1:1/hooks/canary"
     opts["reprovision_notify"] = [{"webhook": url}, {"syslog": "user"}]
     caplog.set_level(1)
     broken, well = notify.send("done", "east", "…")
-    assert fault in broken["fault"] and well["fault"] is None
+    assert broken["fault"] == fault and well["fault"] is None
+    assert "/hooks/login" not in hook.got, "a redirect loses the message"
     assert "was not told" in caplog.text and "canary" not in caplog.text + broken["fault"]
 
 
@@ -105,13 +121,34 @@ def test_a_webhook_that_fails_is_logged_without_its_address(opts, lines, hook, c
     ({"webhook": ["https://chat.example.org/canary"]}, "http:// or https://"),
     ({"webhook": "https://chat.example.org/canary", "on": ["drift"]}, "a list of started"),
     ({"webhook": "https://chat.example.org/canary", "on": "failed"}, "a list of started"),
+    ({"webhook": "https://bot:canary@chat.example.org/hooks"}, "without a name or password"),
+    ({"webhook": "https://chat.example.org:canary/hooks"}, "http:// or https://"),
+    ({"webhook": "https:///canary"}, "http:// or https://"),
+    ({"webhook": "https://chat.example.org/canary\x7f"}, "http:// or https://"),
+    ({"webhook": None}, "http:// or https://"),
+    ({"webhook": "https://chat.example.org/canary", "on": 7}, "a list of started"),
     ({"syslog": "canary"}, "one of user, daemon"),
+    ({"syslog": ["canary"]}, "one of user, daemon"),
+    (None, "either webhook or syslog"),
 ])
 def test_a_wrong_entry_is_told_without_its_values_and_the_others_go_out(opts, lines, caplog, entry, words):
     opts["reprovision_notify"] = [entry, {"syslog": "user"}]
     wrong, well = notify.send("failed", "east", "…")
     assert words in wrong["fault"] and well == {"way": "syslog", "fault": None}
     assert "entry 1" in caplog.text and "canary" not in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [True, "canary", {"webhook": "canary"}, 7])
+def test_what_is_no_list_is_told_and_raises_nothing(opts, caplog, wrong):
+    opts["reprovision_notify"] = wrong
+    assert notify.send("done", "east", "…") == [{"way": None, "fault": "reprovision_notify has to be a list"}]
+    assert "has to be a list" in caplog.text and "canary" not in caplog.text
+
+
+def test_a_long_text_is_cut_since_chats_refuse_it(opts, hook):
+    opts["reprovision_notify"] = [{"webhook": hook.url}]
+    notify.send("failed", "east", "x" * 10**6)
+    assert len(hook.got[0][2]["text"]) == notify.MOST + 1
 
 
 @pytest.mark.parametrize("state, what, words", [

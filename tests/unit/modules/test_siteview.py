@@ -54,8 +54,9 @@ class World:
 
     def gather(self, minions, function, kwarg=None, timeout=60):
         assert timeout == 15
-        which = kwarg["which"] if kwarg else {"topology.node": "node", "cctrl.ls": "cctrl"}[function]
-        assert not kwarg or (function, kwarg["full"]) == ("trepctl.services", True)
+        which = kwarg.get("which", {"topology.node": "node", "cctrl.ls": "cctrl"}.get(function))
+        assert "which" not in kwarg or (function, kwarg["full"]) == ("trepctl.services", True)
+        assert function == "topology.node" or kwarg["timeout"] == siteview.TOOL_SECONDS
         self.asked.append((which, list(minions)))
         answers, faults = {}, {}
         for minion in minions:
@@ -138,6 +139,18 @@ def test_of_a_site_that_is_silent_nothing_is_known(world):
         "east: no node tells what cctrl shows; policy, routers and datasources are not known")
     assert len(view["wrong"]) == 3
     assert world.asked == [("node", ["m-east1", "m-east2"])], "nobody is there to be asked more"
+
+
+@pytest.mark.parametrize("which, nonsense", [
+    *[("cctrl", answer) for answer in (None, "east", [], {}, {"coordinator": {}, "routers": {}, "datasources": []})],
+    *[("cluster", answer) for answer in (None, 7, ["east"], {"east": None}, {"east": {"appliedLatency": "<b>"}})],
+])
+def test_a_node_that_tells_nonsense_is_named_and_spoils_no_view(world, which, nonsense):
+    getattr(world, which)["m-east2"] = nonsense
+    shown = world.look("east")["east"]
+    function = {"cctrl": "cctrl.ls", "cluster": "trepctl.services"}[which]
+    assert f"m-east2: its answer to {function} is none" in shown["wrong"]
+    assert shown["primary"] == "east1" and set(shown["nodes"]["east1"]["services"]) == {"east", "west"}
 
 
 @pytest.mark.parametrize("which, rest", [("cctrl", {"east", "west"}), ("cluster", {"west"}), ("cross_site", {"east"})])

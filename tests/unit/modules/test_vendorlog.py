@@ -107,11 +107,12 @@ def test_only_what_lies_in_the_time_and_over_midnight():
         "2026-11-27T03:00:00Z", "2026-11-27T04:00:00Z", "2026-11-28T03:00:00Z"]
 
 
-def test_a_line_cut_off_tells_nothing(tmp_path):
-    vendorlog.run(["trepctl", "services"], 7)
+def test_a_line_cut_off_tells_nothing_and_takes_no_other_with_it(tmp_path):
+    vendorlog.run(["trepctl", "1"], 7)
     with (tmp_path / "log/vendor-2026-11-27.jsonl").open("a") as file:
-        file.write(json.dumps({"at": "2026-11-27T03:00:01Z"})[:-9] + "\n")
-    assert len(told()) == 1
+        file.write(json.dumps({"at": "2026-11-27T03:00:01Z"})[:-9])
+    vendorlog.run(["trepctl", "2"], 7)
+    assert [entry["argv"][1] for entry in told()] == ["1", "2"]
 
 
 def test_what_is_too_long_for_the_bus_is_told_in_parts(tool):

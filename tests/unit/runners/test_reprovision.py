@@ -656,14 +656,37 @@ def test_a_report_tells_who_approved(functions):
     assert reprovision.report("east")["data"]["approved"] == plan
 
 
+COMMAND = {"at": "2026-01-01T00:30:00Z", "took": 0.5, "argv": ["cctrl"], "typed": ["ls"], "code": 0, "answer": "well"}
+
+
+@pytest.mark.parametrize("answer", [
+    None, "many", [], {"commands": "no", "parts": 1}, {"commands": [{"at": "x"}], "parts": 1},
+    {"commands": [{**COMMAND, "took": "long"}], "parts": 1}, {"commands": [], "parts": "two"}])
+def test_a_node_that_answers_nonsense_is_named_and_spoils_no_report(functions, answer):
+    runrecord.save(record("done"))
+    functions["fleet.gather"].side_effect = lambda *_, **__: {"answers": {
+        "m-east1": answer, "m-west1": {"commands": [COMMAND], "parts": 1}}, "faults": {}}
+    told = reprovision.report("east", commands=True)["data"]["commands"]
+    assert told["faults"] == {"m-east1": "its answer to vendorlog.read is none"}
+    assert told["answers"]["m-west1"] == [COMMAND]
+
+
+def test_a_node_that_never_comes_to_an_end_is_given_up(functions):
+    runrecord.save(record("done"))
+    functions["fleet.gather"].side_effect = lambda *_, **__: {
+        "answers": {"m-east1": {"commands": [], "parts": 10**12}}, "faults": {}}
+    reprovision.report("east", commands=True)
+    assert functions["fleet.gather"].call_count == reprovision.MOST_PARTS
+
+
 def test_the_commands_are_asked_of_all_nodes_for_the_time_of_the_run(functions):
     found = record("done", finished="2026-01-01T01:00:00Z")
     runrecord.save(found)
     functions["fleet.gather"].side_effect = [
-        {"answers": {"m-east1": {"commands": [1, 2], "parts": 2}}, "faults": {"m-west1": "does not answer"}},
-        {"answers": {"m-east1": {"commands": [3], "parts": 2}}, "faults": {}}]
+        {"answers": {"m-east1": {"commands": [COMMAND] * 2, "parts": 2}}, "faults": {"m-west1": "does not answer"}},
+        {"answers": {"m-east1": {"commands": [COMMAND], "parts": 2}}, "faults": {}}]
     assert reprovision.report("east", commands=True)["data"]["commands"] == {
-        "answers": {"m-east1": [1, 2, 3], "m-west1": []}, "faults": {"m-west1": "does not answer"}}
+        "answers": {"m-east1": [COMMAND] * 3, "m-west1": []}, "faults": {"m-west1": "does not answer"}}
     during = {"begun": found["started"], "ended": found["finished"]}
     assert functions["fleet.gather"].call_args_list == [
         call(minions, "vendorlog.read", timeout=15, kwarg={**during, "part": part})

@@ -303,6 +303,17 @@ class TestPreflight:
         assert reprovision.preflight("00 preflight")["result"] is False
         assert functions["notify.send"].call_args.args[:2] == ("failed", "unknown")
 
+    def test_a_look_that_fails_keeps_no_run_from_beginning(self, functions):
+        functions["siteview.look"].side_effect = TypeError("None")
+        assert reprovision.preflight("00 preflight")["result"] is True and saved()["before"] is None
+
+    def test_a_plan_is_not_used_up_before_the_look(self, functions):
+        functions["plans.admit"].return_value = {"plan": "east-1"}
+        functions["siteview.look"].side_effect = lambda *_: functions["plans.use"].assert_not_called() or {}
+        assert reprovision.preflight("00 preflight")["result"] is True
+        functions["plans.use"].assert_called_once()
+        assert saved()["before"] == {}
+
     def test_warnings_are_told_and_kept(self, functions):
         warning = {"node": "m1", "level": "warning", "what": "somebody writes here", "do": "Ask them to stop."}
         functions["survey.take"].side_effect = lambda *_: {**FOUND, "findings": [warning]}
@@ -1349,6 +1360,14 @@ class TestComplete:
         assert ret["result"] is True and ret["comment"].endswith("verified.\nTo be looked at: m2: it lags")
         assert saved()["after"] == STANDING
         functions["siteview.look"].assert_called_once()
+
+    @pytest.mark.parametrize("trouble", [TypeError("None"), CommandExecutionError("Salt"), KeyError("coordinator")])
+    def test_a_look_that_fails_is_no_reason_to_fail(self, functions, caplog, trouble):
+        self.steps()
+        functions["siteview.look"].side_effect = trouble
+        ret = reprovision.complete("complete")
+        assert ret["result"] is True and saved()["state"] == "done" and saved()["after"] is None
+        assert "How the sites stand is not on record" in caplog.text
 
     def test_the_end_is_told_once_it_is_on_record(self, functions):
         self.steps()
