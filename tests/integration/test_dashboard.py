@@ -64,8 +64,10 @@ class Page:
         put = self.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": """
             const later = window.setTimeout;
             window.setTimeout = (what, wait, ...more) => later(what, wait > 11000 ? 1e9 : wait, ...more);"""})
-        yield
-        self.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", put)
+        try:
+            yield
+        finally:
+            self.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", put)
 
     def start(self, name):
         self.open()
