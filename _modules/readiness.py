@@ -22,9 +22,9 @@ VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
 OWN = ("applied", "attempt", "cctrl", "checkrecord", "datacontent", "datacopy", "datadir", "dataguard",
        "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob", "hostrecord",
-       "longjob", "mysqld", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock", "runpage",
-       "runrecord", "runreport", "runwords", "siteview", "survey", "tablecompare", "tabledata", "topology",
-       "tprovision", "trepctl", "verify")
+       "longjob", "mysqld", "notify", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock",
+       "runpage", "runrecord", "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata",
+       "topology", "tprovision", "trepctl", "vendorlog", "verify")
 OWN_STATES = ("cctrl", "datadir", "donor", "mysqld", "reprovision", "tprovision", "trepctl")
 
 SERVER = ("version", "version_comment", "lower_case_table_names", "character_set_server", "collation_server",
