@@ -156,20 +156,16 @@ def _this_one():
             "who": __salt__["runwords.person"](__opts__.get("user"))}
 
 
-def go_on(run, before, plan):
+def go_on(run, before):
     """
     Put a new attempt, by this process, into an earlier run's record.
 
-    Why the attempt before has ended is on record, or found out here; steps it was at are ``interrupted``. If the
-    orchestration has other steps than the run was begun with, since it was upgraded meanwhile, none is kept: each may
-    be applied again, and half of the old ones with half of the new ones was never tried.
+    Why the attempt before has ended is on record, or found out here; steps it was at are ``interrupted``.
 
     run
         The earlier run's record; it is changed in place.
     before
         What the lock said when it was taken, as ``runlock.acquire`` returns it: its ``pid`` is the process that died.
-    plan
-        The names of the orchestration's steps, in their order.
 
     Returns the record, with ``kept``: the steps done by earlier attempts.
 
@@ -177,7 +173,7 @@ def go_on(run, before, plan):
 
     .. code-block:: bash
 
-        salt-run salt.cmd attempt.go_on "$record" '{"run": "20261123T150102-7", "pid": 7}' '["00 preflight"]'
+        salt-run salt.cmd attempt.go_on "$record" '{"run": "20261123T150102-7", "pid": 7}'
     """
     last = run["attempts"][-1]
     if "ended" not in last:
@@ -188,11 +184,7 @@ def go_on(run, before, plan):
             step_record["state"] = "interrupted"
             step_record.pop("clock", None)
     run["attempts"].append(_this_one())
-    if run["plan"] == plan:
-        run["kept"] = __salt__["resume.done"](run)
-    else:
-        run.update(plan=plan, kept=[], copied=False, steps={})
-        run.pop("verified", None)
+    run["kept"] = __salt__["resume.done"](run)
     run.pop("finished", None)
     run["state"] = "running"
     return run

@@ -114,6 +114,8 @@ def send(what, site, text, **more):
     if not isinstance(entries, list):
         log.warning("reprovision_notify has to be a list: %r of site %s was not told", what, site)
         return [{"way": None, "fault": "reprovision_notify has to be a list"}]
+    # What a tool said is shown, not obeyed.
+    text = __salt__["runwords.printable"](text)
     message = {"text": text if len(text) <= MOST else f"{text[:MOST]}…", "what": what, "site": site, **more}
     told = []
     for number, entry in enumerate(entries, start=1):
@@ -193,9 +195,7 @@ def _webhook(url, message, trusted):
 
 
 def _syslog(facility, message, _):
-    # What a tool said is shown, not obeyed.
     line = " | ".join(message["text"].splitlines())
-    line = "".join(sign if sign.isprintable() else "?" for sign in line)
     syslog.syslog(FACILITIES[facility] | PRIORITIES[message["what"]], f"reprovision: {message['what']}: {line}")
 
 

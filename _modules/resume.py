@@ -16,7 +16,7 @@ def __virtual__():
     return __virtualname__
 
 
-def refusal(previous, topology):
+def refusal(previous, topology, steps=None):
     """
     Tell why an order does not go on with an earlier run, as far as pillar and record can tell.
 
@@ -24,6 +24,9 @@ def refusal(previous, topology):
         The record of the site's newest run, or None.
     topology
         As ``topology.merge`` returns it.
+    steps
+        The names of the orchestration's steps, which an upgrade may have changed: half of the old ones with half of the
+        new ones was never tried. Not compared if not given.
 
     Returns a sentence; None if it goes on with it.
 
@@ -40,6 +43,8 @@ def refusal(previous, topology):
         return f"run {previous['run']} is not gone on with, since a fresh one was ordered"
     if "attempts" not in previous:
         return f"run {previous['run']} was begun by an older release"
+    if steps and previous["plan"] != steps:
+        return f"run {previous['run']} was begun by a release with other steps"
     changed = [key for key in SAME if order[key] != previous[key]]
     if order.get("donor") not in (None, previous["donor"]):
         changed.append("donor")

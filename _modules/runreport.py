@@ -148,8 +148,7 @@ def text(report):
             lines += [f"Stopped at {step['name']}:", *(f"  {_line(each)}" for each in step["said"])]
     if report["again"]:
         lines.append(f"To go on: {report['again']}")
-    # A tool's words are shown, not obeyed: they could hold what moves a terminal's cursor.
-    return "".join(sign if sign == "\n" or sign.isprintable() else "?" for sign in "\n".join(lines))
+    return __salt__["runwords.printable"]("\n".join(lines))
 
 
 def _line(said):

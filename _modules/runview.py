@@ -49,7 +49,7 @@ def news(run, shown):
             lines.append(f"[{number:2}/{total}] {name:{NAME}} {MARKS[step['state']]}{seconds}")
             if step["state"] == "failed":
                 lines += step["comment"].splitlines()
-    return [_printable(line) for line in lines]
+    return [__salt__["runwords.printable"](line) for line in lines]
 
 
 def why(run):
@@ -65,7 +65,7 @@ def why(run):
 
         salt-run salt.cmd runview.why "$record"
     """
-    return [_printable(line) for name in run["plan"] for step in [run["steps"].get(name, {})]
+    return [__salt__["runwords.printable"](line) for name in run["plan"] for step in [run["steps"].get(name, {})]
             if step.get("state") == "failed" for line in step["comment"].splitlines()]
 
 
@@ -96,7 +96,8 @@ def picture(run, now, width, height):
     steps = [row for name in run["plan"] for row in _step(run, name, now)]
     at = next((number for number, row in enumerate(steps) if row["state"] != "done"), len(steps))
     rows = [head, *_fitting(steps, at, max(height - 2, 3))]
-    return [{"state": row["state"], "text": _printable(row["text"])[:max(width - 1, 1)]} for row in rows]
+    return [{"state": row["state"], "text": __salt__["runwords.printable"](row["text"])[:max(width - 1, 1)]}
+            for row in rows]
 
 
 def _step(run, name, now):
@@ -138,8 +139,3 @@ def _progress(far, whole):
     of = f" of {__salt__['runwords.size'](whole)}" if whole else ""
     return (f"{__salt__['runwords.size'](far['bytes'])}{of}, {far['percent']} %, {far['rate']}"
             + (f", about {__salt__['runwords.duration'](left)} left" if left else ""))
-
-
-def _printable(text):
-    """A tool's words are shown, not obeyed: they could hold what moves a terminal's cursor."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -171,6 +171,24 @@ def copy_progress(log):
     return {"bytes": int(sent.replace(",", "")), "percent": int(percent), "rate": rate}
 
 
+def printable(text):
+    """
+    Make a text fit to be shown: a tool's words could hold what moves a terminal's cursor. Pure.
+
+    text
+        The text. Ends of lines stay.
+
+    Returns it with ``?`` for every other sign that cannot be printed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd runwords.printable 'cctrl said'
+    """
+    return "".join(sign if sign == "\n" or sign.isprintable() else "?" for sign in text)
+
+
 def size(count):
     """
     Say a number of bytes as people do. Pure.

@@ -20,7 +20,7 @@ def __virtual__():
     return __virtualname__
 
 
-def take(topology, previous):
+def take(topology, previous, steps=None):
     """
     Ask every node, find the roles, judge.
 
@@ -28,6 +28,8 @@ def take(topology, previous):
         As ``topology.merge`` returns it.
     previous
         The record of the failed site's newest run, or None.
+    steps
+        The names of the orchestration's steps, as for ``resume.refusal``.
 
     Returns ``{"findings": [{"node", "level": "error" or "warning", "what", "do"}], "primaries": {site: host},
     "donor": host, "resumes": True if the run goes on with the previous one, "run": the id of that one, "why": why it
@@ -48,7 +50,7 @@ def take(topology, previous):
     if result["findings"]:
         return result
     facts = gathered["answers"]
-    result.update(_roles(topology, facts, previous))
+    result.update(_roles(topology, facts, previous, steps))
     if not result["findings"]:
         result["run"] = previous["run"] if result["resumes"] else None
         copied = result["resumes"] and bool(previous.get("copied"))
@@ -62,9 +64,9 @@ def _finding(node, what):
     return {"node": node, "level": "error", "what": what, "do": "Remove the cause and run it again."}
 
 
-def _roles(topology, facts, previous):
+def _roles(topology, facts, previous, steps):
     order = topology["reprovision"]
-    why = __salt__["resume.refusal"](previous, topology)
+    why = __salt__["resume.refusal"](previous, topology, steps)
     while True:
         resumes = why is None
         if resumes:

@@ -149,15 +149,15 @@ def _preflight(name, begun):
     # Read again: it may have been written until the lock was free.
     previous = __salt__["runrecord.latest"](failed)
     __salt__["attempt.refuse_repetition"](failed, previous, order)
-    found = __salt__["survey.take"](topology, previous)
+    steps = [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"]
+    found = __salt__["survey.take"](topology, previous, steps)
     if any(finding["level"] == "error" for finding in found["findings"]):
         raise CommandExecutionError(
             "The preflight found:\n  " + "\n  ".join(__salt__["readiness.text"](found["findings"])))
     # To be tried a run needs no plan: that is how a plan is made.
     planned = None if __opts__["test"] else __salt__["plans.admit"](order, found, topology)
-    steps = [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"]
     if found["resumes"]:
-        run = __salt__["attempt.go_on"](previous, before, steps)
+        run = __salt__["attempt.go_on"](previous, before)
     else:
         run = __salt__["attempt.begin"](run_id, order, found, topology, steps)
     if not __opts__["test"] and "before" not in run:
@@ -348,7 +348,7 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
     not_again = __salt__["resume.left_out"](name, until, once, run["kept"])
     if not_again:
         return _answer(name, True, f"Done in attempt {run['steps'][name]['done_in']}; {not_again}.")
-    minions = _minions(run, _hosts(run, nodes))
+    minions = _minions(run, _hosts(run, nodes, name in run["kept"]))
     if __opts__["test"]:
         return _answer(name, *_application(name, minions, sls, run, timeout, one_by_one))
     try:
@@ -369,9 +369,9 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
     return _answer(name, True, comment, changes)
 
 
-def _hosts(run, nodes):
+def _hosts(run, nodes, again):
     hosts = ROLES[nodes](run)
-    if nodes == "other sites" and run["donor_state"] == "taken":
+    if again and nodes == "other sites" and run["donor_state"] == "taken":
         # Its services are offline and its server may be stopped: it cannot tell, nor can anything there have moved.
         hosts.remove(run["donor"])
     return hosts

@@ -26,7 +26,7 @@ def browser():
 
 @pytest.fixture
 def configure_loader_modules():
-    functions = {f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration")}
+    functions = {f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration", "printable")}
     return {runreport: {"__salt__": functions}, runpage: {"__salt__": functions}}
 
 

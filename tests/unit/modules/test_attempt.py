@@ -183,20 +183,20 @@ def record(**more):
 class TestGoOn:
     def test_it_is_the_same_record_with_an_attempt_more(self):
         run = record()
-        assert attempt.go_on(run, {}, PLAN) is run
+        assert attempt.go_on(run, {}) is run
         assert run["attempts"][1:] == [THIS]
         assert {key: run[key] for key in ("run", "plan", "donor_state", "copied")} == {
             key: record()[key] for key in ("run", "plan", "donor_state", "copied")}
 
     @pytest.mark.parametrize("before, pid", [({}, 7), ({"run": "x"}, 7), ({"run": "x", "pid": 99}, 99)])
     def test_who_has_died_is_the_holder_of_the_lock_or_else_the_attempts_process(self, before, pid):
-        assert attempt.go_on(record(), before, PLAN)["attempts"][0] == {
+        assert attempt.go_on(record(), before)["attempts"][0] == {
             **record()["attempts"][0], "ended": "unknown",
             "how": f"its process {pid} has died; its lock was found free and taken over"}
 
     def test_an_attempt_that_ended_keeps_its_own_words(self):
         ended = {"started": "x", "pid": 7, "who": "bob", "ended": "y", "how": "failed at step '05 shunned'"}
-        run = attempt.go_on(record(attempts=[{"pid": 6}, dict(ended)]), {"pid": 99}, PLAN)
+        run = attempt.go_on(record(attempts=[{"pid": 6}, dict(ended)]), {"pid": 99})
         assert run["attempts"] == [{"pid": 6}, ended, THIS], "only the last one is asked why"
 
     @pytest.mark.parametrize("step, then", [
@@ -206,24 +206,14 @@ class TestGoOn:
           for state in ("done", "failed", "interrupted")],
     ])
     def test_only_a_step_that_it_was_at_was_interrupted(self, step, then):
-        assert attempt.go_on(record(steps={"05 shunned": dict(step)}), {}, PLAN)["steps"] == {"05 shunned": then}
+        assert attempt.go_on(record(steps={"05 shunned": dict(step)}), {})["steps"] == {"05 shunned": then}
 
     def test_what_was_ever_done_is_kept_in_place_of_what_was_kept_before(self):
         steps = {"10 copied": {"state": "failed", "done_in": 1}, "00 preflight": {"state": "done", "done_in": 2}}
-        run = attempt.go_on(record(kept=["05 shunned"], steps=steps), {}, PLAN)
-        assert run["kept"] == ["00 preflight", "10 copied"]
-
-    @pytest.mark.parametrize("plan", [PLAN[1:], [*PLAN, "21 new"], ["00 looked", *PLAN[1:]], PLAN[::-1]])
-    def test_after_an_upgrade_that_changed_the_steps_none_is_kept(self, plan):
-        run = attempt.go_on(record(verified={"equal": True}), {}, plan)
-        assert "verified" not in run
-        assert (run["plan"], run["kept"], run["copied"], run["steps"]) == (plan, [], False, {})
-        assert run["donor_state"] == "taken", "a donor that is out is still to be given back"
-        # Nor by the attempt after that, as long as they have not been done anew.
-        assert attempt.go_on(run, {}, plan)["kept"] == []
+        assert attempt.go_on(record(kept=["05 shunned"], steps=steps), {})["kept"] == ["00 preflight", "10 copied"]
 
     @pytest.mark.parametrize("end", [
         {"state": "failed", "finished": "z"}, {"state": "aborted", "finished": "z"}, {"state": "running"}])
     def test_it_runs_again_and_has_no_end(self, end):
-        run = attempt.go_on(record(**end), {}, PLAN)
+        run = attempt.go_on(record(**end), {})
         assert run["state"] == "running" and "finished" not in run

@@ -30,8 +30,9 @@ def lines(monkeypatch):
 
 @pytest.fixture
 def configure_loader_modules(opts):
-    words = {f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration")}
-    reports = {"runreport.tell": runreport.tell, "runreport.text": runreport.text}
+    words = {f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration", "printable")}
+    reports = {"runreport.tell": runreport.tell, "runreport.text": runreport.text,
+               "runwords.printable": runwords.printable}
     return {notify: {"__opts__": opts, "__salt__": reports}, runreport: {"__salt__": words}}
 
 

@@ -61,6 +61,12 @@ class TestRefusal:
         words = f"run {RUN} is not gone on with, since a fresh one was ordered"
         assert resume.refusal(record(), topology(fresh=True)) == words
 
+    @pytest.mark.parametrize("steps, goes_on", [
+        (PLAN, True), (None, True), (PLAN[1:], False), ([*PLAN, "21 new"], False), (PLAN[::-1], False)])
+    def test_one_that_was_begun_with_other_steps(self, steps, goes_on):
+        words = f"run {RUN} was begun by a release with other steps"
+        assert resume.refusal(record(), topology(), steps) == (None if goes_on else words)
+
     @pytest.mark.parametrize(
         "change, what",
         [

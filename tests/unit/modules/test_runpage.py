@@ -28,7 +28,7 @@ def command(at="2026-01-01T03:00:00Z", typed=("ls",), answer="all is well", code
 
 @pytest.fixture
 def configure_loader_modules():
-    functions = {f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration")}
+    functions = {f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration", "printable")}
     return {runreport: {"__salt__": functions}, runpage: {"__salt__": functions}}
 
 

@@ -39,7 +39,7 @@ PLAN = {"plan": "east-1", "by": "alice", "decided": {"state": "approved", "who":
 @pytest.fixture
 def configure_loader_modules():
     return {runreport: {"__salt__": {
-        f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration")}}}
+        f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration", "printable")}}}
 
 
 def test_the_copy_is_a_step_of_the_orchestration():

@@ -12,7 +12,8 @@ PLAN = [f"{number:02} work" for number in range(22)]
 
 @pytest.fixture
 def configure_loader_modules():
-    return {runview: {"__salt__": {f"runwords.{name}": getattr(runwords, name) for name in ("size", "duration")}}}
+    return {runview: {"__salt__": {
+        f"runwords.{name}": getattr(runwords, name) for name in ("size", "duration", "printable")}}}
 
 
 def record(done=0, now=None, state="running", **more):

@@ -82,7 +82,7 @@ def functions():
         for module, names in (
             (runrecord, "now save load latest every sites keep_page ask_to_stop asked_to_stop report reported"),
             (runlock, "running claim take_away"),
-            (runwords, "command again person size duration"),
+            (runwords, "command again person size duration printable"),
             (runreport, "tell text"),
             (runpage, "make"),
             (runview, "news picture why"),

@@ -279,6 +279,7 @@ class TestPreflight:
         functions["runrecord.forget_stop"].assert_called_once_with("east")
         assert [call.args[2] for call in events.call_args_list] == ["start", "done"]
         assert record["before"] == STANDING
+        assert functions["survey.take"].call_args.args[2] == PLAN, "an upgrade may have changed the steps"
         functions["siteview.look"].assert_called_once_with(
             reprovision.__context__["reprovision"]["topology"], list(TUNGSTEN["sites"]))
         functions["notify.of_run"].assert_called_once()
