@@ -7,7 +7,7 @@ import { Look } from "./look.js";
 import { fitTexts, picture } from "./picture.js";
 import { decidedOn, plan } from "./plan.js";
 import { run } from "./run.js";
-import { Refusal, Stream, call, logIn, logOut } from "./salt.js";
+import { Refusal, Stream, call, logIn, logOut, read } from "./salt.js";
 import { drift, marked, table, wrong, wrongOf } from "./sites.js";
 import { clock, when } from "./words.js";
 
@@ -81,7 +81,7 @@ async function onLogin(event) {
 
 async function asked(fun, kwarg) {
   const begun = Date.now();
-  const answer = await call(session.token, fun, kwarg, PATIENCE);
+  const answer = await read(session.token, fun, kwarg, PATIENCE);
   stream?.answered(begun);
   return answer;
 }

@@ -6,8 +6,15 @@ const HOME = new URL("..", document.baseURI);
 const LONG = 330000;
 const RETRY = { first: 1000, longest: 15000 };
 
-// What the other side has said no with, in its own words.
-export class Refusal extends Error {}
+const TRIES = 4;
+
+// What the other side has said no with, in its own words; `status` if it was HTTP's.
+export class Refusal extends Error {
+  constructor(words, status = null) {
+    super(words);
+    this.status = status;
+  }
+}
 
 async function ask(path, token, body, timeout = LONG) {
   const answer = await fetch(new URL(path, HOME), {
@@ -21,7 +28,7 @@ async function ask(path, token, body, timeout = LONG) {
     signal: AbortSignal.timeout(timeout),
   });
   if (!answer.ok) {
-    throw new Refusal(`${answer.status}: ${wordsOf(await answer.text()) || answer.statusText}`);
+    throw new Refusal(`${answer.status}: ${wordsOf(await answer.text()) || answer.statusText}`, answer.status);
   }
   return (await answer.json()).return[0];
 }
@@ -56,6 +63,22 @@ export async function call(token, fun, kwarg = {}, timeout = LONG) {
   // What names its own outputter comes wrapped.
   const wrapped = returned && typeof returned === "object" && "outputter" in returned && "data" in returned;
   return wrapped ? returned.data : returned;
+}
+
+// The same for what changes nothing, which may be asked again. The salt-api of Salt 3006 loads all runners anew for each
+// call, and two calls at once, of whomever, can take them away from each other: it answers 500 then.
+export async function read(token, fun, kwarg, timeout) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await call(token, fun, kwarg, timeout);
+    } catch (error) {
+      if (error.status !== 500 || tries === TRIES) {
+        throw error;
+      }
+      // Not in step with whoever was in the way.
+      await new Promise((done) => { setTimeout(done, 300 + 1200 * Math.random()); });
+    }
+  }
 }
 
 // A runner that raised is returned as a traceback, whose frames are indented; its words begin after the last of them.

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 import salt.utils.event
+import salt.version
 from selenium.common.exceptions import JavascriptException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -19,6 +20,8 @@ WIDE, TELEPHONE = (1400, 1000), (400, 850)
 FORGED = '<img src=x onerror="document.title=1">'
 # A deadline, not a measure: other tests may have the machine as well.
 SECONDS = 180
+# salt-api of 3006 now and then answers so to one of two calls at once. The page asks again; the browser notes it.
+HICCUP = () if salt.version.__saltstack_version__ >= "3007" else ("500 (Internal Server Error)",)
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +62,19 @@ class Page:
         browser.log_in(self.browser, **words)
 
     @contextmanager
-    def looking_only_when_told(self):
-        """Its regular looks never come due: what it shows of what happens meanwhile has an event as its reason."""
-        put = self.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": """
-            const later = window.setTimeout;
-            window.setTimeout = (what, wait, ...more) => later(what, wait > 11000 ? 1e9 : wait, ...more);"""})
+    def opened_with(self, script):
+        """A page that is opened meanwhile has this done first."""
+        put = self.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
         try:
             yield
         finally:
             self.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", put)
+
+    def looking_only_when_told(self):
+        """Its regular looks never come due: what it shows of what happens meanwhile has an event as its reason."""
+        return self.opened_with("""
+            const later = window.setTimeout;
+            window.setTimeout = (what, wait, ...more) => later(what, wait > 11000 ? 1e9 : wait, ...more);""")
 
     def start(self, name):
         self.open()
@@ -113,7 +120,7 @@ class Page:
 
     def complaints(self):
         return [entry["message"] for entry in self.browser.get_log("browser")
-                if not any(word in entry["message"] for word in self.expected)]
+                if not any(word in entry["message"] for word in (*self.expected, *HICCUP))]
 
     def asked_elsewhere(self):
         sent = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
@@ -253,6 +260,25 @@ def test_a_site_between_others_and_what_is_not_known(page):
         assert sorted(ways) == ["a1-b1", "a1-c1", "b1-a1", "b1-c1", "c1-a1", "c1-b1"]
         words = page.script("return shown[arguments[0]].textContent", number)
         assert "role ?" in words and "datasource ?" in words and "policy ?" in words and "ONLINE, " not in words
+
+
+@pytest.mark.parametrize(("failures", "seen"), [(3, True), (99, False)])
+def test_a_salt_api_that_trips_over_itself_is_asked_again_but_not_for_ever(page, failures, seen):
+    with page.opened_with("""
+            const real = window.fetch;
+            window.asked = 0;
+            window.fetch = (url, how) => {
+              const look = how?.body?.includes('"reprovision.plans"');
+              return look && (window.asked += 1) <= %d ? Promise.resolve(new Response(
+                '{"return": "An unexpected error occurred"}', { status: 500 })) : real(url, how);
+            };""" % failures):  # fmt: skip
+        page.start("lucy")
+    if seen:
+        page.until_said("#memory-body", "Plans (0)")
+        assert "not live" not in page.text("#fresh")
+    else:
+        page.until_said("#old", "500: An unexpected error occurred")
+    assert page.script("return window.asked") >= 4
 
 
 def test_what_is_wrong_is_said_in_words_and_markup_stays_text(page, world):
