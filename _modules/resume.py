@@ -9,7 +9,7 @@ failed primary are not the copy that the record speaks of, the run begins anew.
 __virtualname__ = "resume"
 
 # What a run was begun with; with another value it is another run.
-SAME = ("failed", "definitive", "method", "replica_method")
+SAME = ("failed", "definitive", "method", "warm", "replica_method")
 
 
 def __virtual__():
@@ -43,15 +43,15 @@ def refusal(previous, topology, steps=None):
         return f"run {previous['run']} is not gone on with, since a fresh one was ordered"
     if "attempts" not in previous:
         return f"run {previous['run']} was begun by an older release"
-    if steps and previous["plan"] != steps:
-        return f"run {previous['run']} was begun by a release with other steps"
-    changed = [key for key in SAME if order[key] != previous[key]]
+    changed = [key for key in SAME if order[key] != previous.get(key)]
     if order.get("donor") not in (None, previous["donor"]):
         changed.append("donor")
     if {site: settings["nodes"] for site, settings in topology["sites"].items()} != previous["nodes"]:
         changed.append("nodes")
     if changed:
         return f"run {previous['run']} was begun with another {' and '.join(changed)}"
+    if steps and previous["plan"] != steps:
+        return f"run {previous['run']} was begun by a release with other steps"
     if previous.get("verified", {}).get("equal") is False:
         return f"run {previous['run']} found the nodes' data to differ after the copy"
     return None

@@ -50,7 +50,7 @@ def again(run):
 
         salt-run salt.cmd runwords.again "$record"
     """
-    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
+    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "warm", "replica_method")}
     # The plan that was approved for this run is approved for all of its attempts.
     return command({**order, "plan": run["plan_id"]} if run.get("plan_id") else order)
 

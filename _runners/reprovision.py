@@ -263,7 +263,7 @@ def _surveyed(topology, refuse=True):
 
 
 def _order(topology):
-    kept = ("failed", "definitive", "donor", "method", "replica_method")
+    kept = ("failed", "definitive", "donor", "method", "warm", "replica_method")
     return {key: topology["reprovision"][key] for key in kept}
 
 

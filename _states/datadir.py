@@ -9,7 +9,13 @@ Assert the condition of a server's data locations: emptied, filled from a donor,
         - donor: west3
         - run: 20261123-east
 
-    west3's data lie on east1:            # on west3
+    most of west3's data lie on east1:    # on west3, which goes on serving
+      datadir.copied_ahead:
+        - name: east1
+        - site: east
+        - run: 20261123-east
+
+    west3's data lie on east1:            # on west3, at rest
       datadir.copied:
         - name: east1
         - site: east
@@ -92,7 +98,52 @@ def emptied(name, site, donor, run):
     return ret
 
 
-def copied(name, site, run, begun=False, wait=86400, deadline=86400):
+def copied_ahead(name, site, run, begun=False, wait=86400, deadline=86400, compress="none", bwlimit=0):
+    """
+    What lay in the data locations of this host, the donor, a moment ago lies on the target too, while the server here
+    goes on serving. Of files that change no copy is ever finished: each time this is applied it copies what has
+    changed. ``copied`` makes a whole of it.
+
+    While the copy goes on the result is False and ``changes["still running"]`` names its unit, as with ``copied``.
+
+    name
+        The target: a host of the failed site that ``datadir.emptied`` has emptied for this donor and run.
+    site
+        The failed site.
+    run
+        Name of this run.
+    begun
+        True if this copy was begun in this attempt.
+    wait
+        Seconds to wait for the copy.
+    deadline
+        Seconds after which a copy is ended.
+    compress
+        ``none``, ``lz4`` or ``zstd``.
+    bwlimit
+        Megabytes a second at most; 0 for no limit.
+    """
+    ret = _ret(name)
+    try:
+        if __opts__["test"]:
+            paths = ", ".join(place["path"] for place in __salt__["dataguard.check"]().values())
+            ret["changes"] = {name: {"old": "without the data of this host", "new": f"copy ahead of {paths}"}}
+            ret.update(result=None, comment=f"{paths} would be copied to {name} while the server here goes on serving")
+            return ret
+        now = __salt__["datacopy.ahead"](
+            name, site, run, begun=begun, wait=wait, deadline=deadline, compress=compress, bwlimit=bwlimit)
+        if now["running"]:
+            ret["changes"] = {"still running": now["running"]}
+            ret["comment"] = f"the copy ahead to {name} goes on in the unit reprovision-{now['running']}"
+            return ret
+        ret["changes"] = {name: {"old": "without the data of this host", "new": "copied ahead"}}
+        ret.update(result=True, comment=f"{name} holds what lay here a moment ago")
+    except ERRORS as error:
+        _failed(ret, error)
+    return ret
+
+
+def copied(name, site, run, begun=False, wait=86400, deadline=86400, compress="none", bwlimit=0):
     """
     The data locations of this host, the donor, lie on the target too, each file equal by size and time.
 
@@ -111,6 +162,10 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400):
         Seconds to wait for the copy.
     deadline
         Seconds after which the copy is ended.
+    compress
+        ``none``, ``lz4`` or ``zstd``.
+    bwlimit
+        Megabytes a second at most; 0 for no limit.
     """
     ret = _ret(name)
     try:
@@ -129,7 +184,8 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400):
             return ret
         if begun or __salt__["datacopy.differences"](name, site, run):
             ret["changes"] = {name: {"old": "without the data of this host", "new": "unknown, the copy failed"}}
-        now = __salt__["datacopy.sync"](name, site, run, begun=begun, wait=wait, deadline=deadline)
+        now = __salt__["datacopy.sync"](
+            name, site, run, begun=begun, wait=wait, deadline=deadline, compress=compress, bwlimit=bwlimit)
         if now["running"]:
             ret["changes"] = {"still running": now["running"]}
             ret["comment"] = f"the copy to {name} goes on in the unit reprovision-{now['running']}"

@@ -5,8 +5,9 @@
     salt-run state.orch orch.reprovision pillar='{"reprovision": {"failed": "east", "definitive": "west"}}'
     salt-run state.orch orch.reprovision test=True
 
-  The steps have the manual's numbers and order. Which hosts "failed primary" or "donor" are is read from cctrl by the
-  preflight and then frozen; docs/runbook.md tells what each step does and how it is proved.
+  The steps have the manual's numbers, and its order but for the donor: it is taken (06, 07) as late as possible, when
+  the failed primary has been emptied and most of its data copied. Which hosts "failed primary" or "donor" are is read
+  from cctrl by the preflight and then frozen; docs/runbook.md tells what each step does and how it is proved.
 
   The same command again goes on with a run that has stopped. What it has done is applied again, which changes nothing
   where it still holds, unless a later step has ended it (until) or it may happen only once in a run (once).
@@ -70,28 +71,16 @@
     - require:
       - reprovision: 04 cross-site services offline
 
-# Its position, at rest from here on, is where the failed site's cross-site service will resume.
-06 donor shunned, its replicator offline:
-  reprovision.step:
-    - nodes: donor
-    - sls: orch.node.donor_shunned
-    - expect_minions: True
-    - until: 10 data copied from the donor
-    - takes_donor: True
-    - failhard: True
-    - require:
-      - reprovision: 05 primary shunned, its replicator offline
-
-# A copy is good only after a clean stop: the processes have to be gone.
+# What is to be deleted next must not be in use: the process has to be gone.
 07 mysqld stopped:
   reprovision.step:
-    - nodes: failed primary and donor
+    - nodes: failed primary
     - sls: orch.node.mysqld_stopped
     - expect_minions: True
     - until: 10 data copied from the donor
     - failhard: True
     - require:
-      - reprovision: 06 donor shunned, its replicator offline
+      - reprovision: 05 primary shunned, its replicator offline
 
 # The most dangerous step: every guard is asked again on the node itself, in the same job as the deletion.
 08 data locations emptied:
@@ -107,7 +96,42 @@
 # Step 9 of the manual makes the directory writeable for the copying user. It is not needed: rsync writes as root,
 # so the mode never changes and nothing can be forgotten at 777.
 
-# All data locations; never the donor's server identity.
+# Not in the manual, and left out with `warm: false`: most of the copy, while the donor still serves.
+10 data copied ahead:
+  reprovision.step:
+    - nodes: donor
+    - sls: orch.node.data_copied_ahead
+    - expect_minions: True
+    - ways: [warm]
+    - until: 10 data copied from the donor
+    - failhard: True
+    - require:
+      - reprovision: 08 data locations emptied
+
+# Its position, at rest from here on, is where the failed site's cross-site service will resume.
+06 donor shunned, its replicator offline:
+  reprovision.step:
+    - nodes: donor
+    - sls: orch.node.donor_shunned
+    - expect_minions: True
+    - until: 10 data copied from the donor
+    - takes_donor: True
+    - failhard: True
+    - require:
+      - reprovision: 10 data copied ahead
+
+# A copy is good only after a clean stop: the process has to be gone.
+07 mysqld of the donor stopped:
+  reprovision.step:
+    - nodes: donor
+    - sls: orch.node.mysqld_stopped
+    - expect_minions: True
+    - until: 10 data copied from the donor
+    - failhard: True
+    - require:
+      - reprovision: 06 donor shunned, its replicator offline
+
+# All data locations; never the donor's server identity. After a copy ahead: what has changed since.
 10 data copied from the donor:
   reprovision.step:
     - nodes: donor
@@ -117,7 +141,7 @@
     - copies: True
     - failhard: True
     - require:
-      - reprovision: 08 data locations emptied
+      - reprovision: 07 mysqld of the donor stopped
 
 # As soon as the copy has ended. MySQL is started and answers before cctrl is asked to recover it.
 11 donor given back:
@@ -173,13 +197,13 @@
     - require:
       - reprovision: 14 own service reset and online
 
-# On each host to be rebuilt, one after the other: the older tool serves one target at a time.
+# On each host to be rebuilt, by default one after the other: the older tool serves one target at a time.
 16 replicas provisioned:
   reprovision.step:
     - nodes: failed replicas
     - sls: orch.node.replica_provisioned
     - expect_minions: True
-    - one_by_one: True
+    - few_at_once: True
     - failhard: True
     - require:
       - reprovision: 15 primary welcomed

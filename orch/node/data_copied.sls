@@ -11,6 +11,8 @@ data copied:
     - site: {{ pillar["reprovision_run"]["failed"] | json }}
     - run: {{ pillar["reprovision_run"]["run"] | json }}
     - begun: {{ pillar["reprovision_run"]["begun"] | json }}
+    - compress: {{ pillar["reprovision_run"]["compress"] | json }}
+    - bwlimit: {{ pillar["reprovision_run"]["bwlimit"] | json }}
     - wait: 5
     - require:
       - donor: donor lent
