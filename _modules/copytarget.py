@@ -7,9 +7,11 @@ It follows the manual's page ``operations-msmm-resetsingle`` (steps 8 to 10 of t
 """
 
 import os
+import time
 
+import salt.utils.files
 import salt.utils.path
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "copytarget"
 
@@ -17,11 +19,23 @@ TOOLS = ("rsync", "runuser", "ssh")
 # datadir's, on the target.
 RECORD = "ownership.json"
 SECONDS = 60
+# How fast the link to a target is, as measured for a run, on this host.
+LINK = "link.json"
+SAMPLE = "link-sample"
+SAMPLE_BYTES = 64 * 1000**2
+SAMPLE_SECONDS = 15
+COMPRESSION = ("auto", "none", "lz4", "zstd")
+# Megabytes a second below which it is faster to send less than to send at once.
+WORTH = (("zstd", 100), ("lz4", 300))
 OPTIONS = (
     "BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15",
     # Put first among whatever the host allows: processors have instructions for it.
     "Ciphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com",
 )
+
+
+class TooLong(CommandExecutionError):
+    """A command was ended since its time had passed."""
 
 
 def __virtual__():
@@ -31,11 +45,11 @@ def __virtual__():
     return __virtualname__
 
 
-def _run(argv, failing=True):
-    limit = ["timeout", "--kill-after=5", str(SECONDS)]
+def _run(argv, failing=True, seconds=SECONDS):
+    limit = ["timeout", "--kill-after=5", str(seconds)]
     result = __salt__["cmd.run_all"]([*limit, *argv], python_shell=False, ignore_retcode=True)
     if result["retcode"] in (124, 137):
-        raise CommandExecutionError(f"{argv[0]} did not end within {SECONDS} s")
+        raise TooLong(f"{argv[0]} did not end within {seconds} s")
     if failing and result["retcode"]:
         words = "\n".join((result["stdout"] + "\n" + result["stderr"]).strip().splitlines()[-15:])
         raise CommandExecutionError(f"{argv[0]} failed with {result['retcode']}: {words or '(no output)'}")
@@ -192,3 +206,74 @@ def tell(host, record, state):
     copy = f"target-{host}.json"
     __salt__["hostrecord.save"](copy, {**record, "state": state})
     _run(_rsync(__salt__["hostrecord.path"](copy), f"{address(host)}:{_record_path()}"))
+
+
+# --- the way there
+
+
+def transport(host, run, compress="auto", bwlimit=0, streams=4):
+    """
+    Tell how a copy goes to a target. With ``auto`` the link is measured, once in a run, by sending a sample there.
+
+    To be run on the donor.
+
+    host
+        The target.
+    run
+        Name of this run.
+    compress
+        ``none``, ``lz4`` or ``zstd``; ``auto`` takes what fits the link.
+    bwlimit
+        Megabytes a second at most; 0 for no limit.
+    streams
+        How many connections copy side by side, 1 to 16.
+
+    Returns ``{"compress", "bwlimit", "streams", "rate": megabytes a second that were measured, or None}``. Raises
+    SaltInvocationError for other values, CommandExecutionError if the sample could not be sent.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt west3 copytarget.transport east1 20261123-east
+    """
+    if compress not in COMPRESSION:
+        raise SaltInvocationError(f"compress must be one of {', '.join(COMPRESSION)}, not {compress!r}")
+    for what, number, least, most in (("bwlimit", bwlimit, 0, 100000), ("streams", streams, 1, 16)):
+        if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+            raise SaltInvocationError(f"{what} must be a whole number, {least} to {most}, not {number!r}")
+    chosen = {"compress": compress, "bwlimit": bwlimit, "streams": streams, "rate": None}
+    if compress != "auto":
+        return chosen
+    known = __salt__["hostrecord.load"](LINK)
+    if not known or (known["host"], known["run"]) != (host, run):
+        known = {"host": host, "run": __salt__["dataguard.run_id"](run), "rate": _measured(host)}
+        __salt__["hostrecord.save"](LINK, known)
+    rate = min(known["rate"], bwlimit or known["rate"])
+    fitting = next((name for name, below in WORTH if rate < below), "none")
+    return {**chosen, "compress": fitting, "rate": known["rate"]}
+
+
+def _measured(host):
+    """Megabytes a second, of what cannot be compressed; how long a connection takes by itself is not counted."""
+    begun = time.monotonic()
+    try:
+        _send_sample(host, SAMPLE_BYTES)
+    except TooLong:
+        return SAMPLE_BYTES // SAMPLE_SECONDS // 1000**2
+    long = time.monotonic()
+    # This also leaves nothing of it there but a byte.
+    _send_sample(host, 1)
+    short = time.monotonic() - long
+    return round(SAMPLE_BYTES / max(long - begun - short, 0.05) / 1000**2)
+
+
+def _send_sample(host, size):
+    path = __salt__["hostrecord.path"](SAMPLE)
+    with salt.utils.files.fopen(path, "wb") as stream:
+        stream.write(os.urandom(size))
+    try:
+        _run(["rsync", "--ignore-times", "--whole-file", "--protect-args", "--chmod=F600", "-e", " ".join(ssh()),
+              "--rsync-path=sudo -n rsync", path, f"{address(host)}:{path}"], seconds=SAMPLE_SECONDS)
+    finally:
+        os.unlink(path)

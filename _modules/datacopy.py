@@ -13,7 +13,7 @@ It follows the manual's page ``operations-msmm-resetsingle`` (steps 8 to 12 of t
 import time
 
 import salt.utils.path
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "datacopy"
 
@@ -24,15 +24,16 @@ TOOLS = ("find", "ionice", "nice", "rsync")
 MARKER = ".reprovision"
 # When a copy ahead of a run was begun, on this host.
 AHEAD = "ahead.json"
-# Seconds before it; what was written to since then is compared byte by byte. Size and time would tell of most files, but
-# that of one mapped into memory is only set again once its pages are on the disk: Linux lets them wait for 35 s.
+# Seconds before it: what was written to since then is compared byte by byte. Size and time would tell of most files,
+# but that of one mapped into memory is only set again once its pages are on the disk: Linux lets them wait for 35 s.
 MARGIN = 60
 # What this many seconds of writing have changed is copied quickly enough while the server is down.
 SHORT = 60
 TURNS = 3
 # rsync: a file went away while the directory was being read.
-VANISHED = 24
-COMPRESSION = ("none", "lz4", "zstd")
+VANISHED = (24,)
+YIELDING = ("nice", "-n", "19", "ionice", "-c", "2", "-n", "7")
+SECONDS = 1800
 
 
 def __virtual__():
@@ -42,11 +43,12 @@ def __virtual__():
     return __virtualname__
 
 
-def _run(argv, seconds, **kwargs):
+def _run(argv):
     result = __salt__["cmd.run_all"](
-        ["timeout", "--kill-after=5", str(seconds), *argv], python_shell=False, ignore_retcode=True, **kwargs)
+        ["timeout", "--kill-after=5", str(SECONDS), *argv], python_shell=False, ignore_retcode=True,
+        output_loglevel="quiet")
     if result["retcode"] in (124, 137):
-        raise CommandExecutionError(f"{argv[0]} did not end within {seconds} s")
+        raise CommandExecutionError(f"{argv[0]} did not end within {SECONDS} s")
     if result["retcode"]:
         words = "\n".join((result["stdout"] + "\n" + result["stderr"]).strip().splitlines()[-15:])
         raise CommandExecutionError(f"{argv[0]} failed with {result['retcode']}: {words or '(no output)'}")
@@ -92,26 +94,56 @@ def _rsync(place, target, *options):
             "-e", " ".join(__salt__["copytarget.ssh"]()), "--rsync-path=sudo -n rsync", place["path"] + "/", target]
 
 
-def _transport(compress, bwlimit):
-    if compress not in COMPRESSION:
-        raise SaltInvocationError(f"compress must be one of {', '.join(COMPRESSION)}, not {compress!r}")
-    if isinstance(bwlimit, bool) or not isinstance(bwlimit, int) or bwlimit < 0:
-        raise SaltInvocationError(f"bwlimit must be megabytes a second, or 0 for no limit, not {bwlimit!r}")
-    # Of both the first level: a faster link is rarer than a faster processor.
+def _streams(place, number, target, transport, since=None, *how):
+    """The commands that copy the files of a location, or those written to since, side by side."""
+    parts = __salt__["copystreams.split"](place, f"location-{number}", transport["streams"], since)
+    return [
+        _rsync(place, target, *(how or ["--sparse"] if part["holes"] else how), "--from0",
+               f"--files-from={part['names']}", *_link(transport, len(parts)))
+        for part in parts
+    ]
+
+
+def _link(transport, streams=1):
+    compress, bwlimit = transport["compress"], transport["bwlimit"]
+    # Of each the first level: a faster link is rarer than a faster processor.
     squeezed = ["--compress", f"--compress-choice={compress}", "--compress-level=1"] if compress != "none" else []
-    return ["--info=progress2", "--stats", *squeezed, *([f"--bwlimit={bwlimit}M"] if bwlimit else [])]
+    limit = [f"--bwlimit={max(1, bwlimit * 1024 // streams)}"] if bwlimit else []
+    return ["--info=progress2", *squeezed, *limit]
+
+
+def _forget(run, but=()):
+    """End what other runs have left going, and forget what has ended: it says nothing of how things are now."""
+    for job in __salt__["longjob.names"]("copy-"):
+        kept = f"-{run}" in job and not job.startswith(but)
+        if not kept or __salt__["longjob.status"](job)["state"] != "running":
+            __salt__["longjob.stop"](job)
+
+
+def _ended(job, wait, harmless=()):
+    """Whether a group of jobs has ended well, or had nothing to do; raises if one of them failed."""
+    now = __salt__["jobgroup.wait"](job, wait, harmless)
+    if now["state"] == "failed":
+        # Forgotten, so that the next attempt begins it again.
+        __salt__["jobgroup.stop"](job)
+        raise CommandExecutionError(now["why"])
+    return now["state"] != "running"
+
+
+def _absent(job):
+    return __salt__["jobgroup.status"](job)["state"] == "absent"
 
 
 # --- ahead
 
 
-def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="none", bwlimit=0):
+def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
     """
     Copy to ``host``, while the server here goes on serving, what lies in its data locations now.
 
     What comes of it is no copy yet: files change while they are read. ``sync`` makes it one, with the server at rest,
-    and has less to do then. What takes long is done again, up to three times, since meanwhile more has changed. It
-    yields disk and processor to whoever else wants them.
+    and has less to do then. Once all files are there, what has changed meanwhile is copied again, up to three times as
+    long as that takes long. It yields disk and processor to whoever else wants them.
 
     To be run on the donor. Refuses unless, now: ``host`` is of the failed ``site`` and this host is not; ``host`` was
     emptied by ``datadir.empty`` for this donor and run, no server runs there, it has the same data locations and room
@@ -120,17 +152,16 @@ def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="no
     run
         Name of this run, letters, digits and dashes.
     begun
-        True if this copy was begun in this very attempt, False to begin it.
+        True if this copy was begun in this very attempt.
     wait
-        Seconds to wait for a unit before returning its name.
+        Seconds to wait for a job before returning its name.
     deadline
-        Seconds after which systemd ends a unit.
-    compress
-        ``none``, ``lz4`` or ``zstd``.
-    bwlimit
-        Megabytes a second at most; 0 for no limit.
+        Seconds after which systemd ends a job.
+    compress, bwlimit, streams
+        As for ``copytarget.transport``.
 
-    Returns ``{"running": name of the unit that still copies, or None}``. Raises CommandExecutionError.
+    Returns ``{"running": name of the group of jobs that still copies, or None, "transport": as ``copytarget.transport``
+    returns it}``. Raises CommandExecutionError.
 
     CLI Example:
 
@@ -138,30 +169,35 @@ def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="no
 
         salt west3 datacopy.ahead host=east1 site=east run=20261123-east
     """
-    options = _transport(compress, bwlimit)
     pairs, record = _pairs(host, site, run, at_rest=False)
+    transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
     if not begun:
-        # Whatever an attempt that died has left going.
-        __salt__["longjob.stop_all"]("copy-")
+        _forget(run)
         if _since(host, run) is None:
             __salt__["hostrecord.save"](AHEAD, {"host": host, "run": run, "began": int(time.time())})
         if record["state"] != "emptied":
             __salt__["copytarget.tell"](host, record, "emptied")
+    for number, (place, target) in enumerate(pairs):
+        job = f"copy-ahead-{number}-{run}"
+        if _absent(job):
+            commands = [[*YIELDING, *argv] for argv in _streams(place, number, target, transport)]
+            __salt__["jobgroup.start"](job, commands, deadline=deadline)
+        if not _ended(job, wait, VANISHED):
+            return {"running": job, "transport": transport}
     for turn in range(TURNS):
         seconds = 0
         for number, (place, target) in enumerate(pairs):
-            job = f"copy-ahead-{number}-{turn}-{run}"
-            if __salt__["longjob.status"](job)["state"] == "absent":
-                # Once it is there a file is changed in place, or a second turn would need its room twice.
-                how = ["--delete"] if turn == 0 else ["--delete", "--inplace", "--no-whole-file"]
-                argv = ["nice", "-n", "19", "ionice", "-c", "2", "-n", "7", *_rsync(place, target, *how, *options)]
-                __salt__["longjob.start"](job, argv, deadline=deadline)
+            job = f"copy-ahead-{number}-again-{turn}-{run}"
+            if _absent(job):
+                # In place: another file of its size would need its room once more.
+                argv = _rsync(place, target, "--delete", "--inplace", "--no-whole-file", *_link(transport))
+                __salt__["longjob.start"](job, [*YIELDING, *argv], deadline=deadline)
             if not _ended(job, wait, VANISHED):
-                return {"running": job}
+                return {"running": job, "transport": transport}
             seconds += __salt__["longjob.status"](job)["seconds"]
         if seconds < SHORT:
             break
-    return {"running": None}
+    return {"running": None, "transport": transport}
 
 
 def _since(host, run):
@@ -172,10 +208,6 @@ def _since(host, run):
     return known["began"] - MARGIN
 
 
-def _touched(place, since, *then):
-    return [*__salt__["datalocation.find"](place), "-type", "f", "-newermt", f"@{since}", *then]
-
-
 # --- the copy
 
 
@@ -184,7 +216,7 @@ def differences(host, site, run):
     Return what a copy to ``host`` would still have to change or to compare there, a list of rsync's itemized lines and,
     after a copy ahead, of the files that were written to since.
 
-    To be run on the donor. It has the same guards as ``sync`` and changes nothing.
+    To be run on the donor. It has the same guards as ``sync`` and changes nothing on either host.
 
     CLI Example:
 
@@ -197,16 +229,17 @@ def differences(host, site, run):
     since = _since(host, run)
     if since is not None and record["state"] == "emptied":
         for place, _ in pairs:
-            found += _run(_touched(place, since, "-print"), 600, output_loglevel="quiet")["stdout"].splitlines()
+            newer = [*__salt__["datalocation.find"](place), "-type", "f", "-newermt", f"@{since}", "-print"]
+            found += _run(newer)["stdout"].splitlines()
     return found
 
 
 def _differences(place, target):
     argv = _rsync(place, target, "--delete", "-n", "--itemize-changes")
-    return [line for line in _run(argv, 1800, output_loglevel="quiet")["stdout"].splitlines() if line.strip()]
+    return [line for line in _run(argv)["stdout"].splitlines() if line.strip()]
 
 
-def sync(host, site, run, begun=False, wait=86400, deadline=86400, compress="none", bwlimit=0):
+def sync(host, site, run, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
     """
     Copy this host's data locations to ``host`` with rsync, as root on both sides, and prove that they are
     equal.
@@ -220,25 +253,24 @@ def sync(host, site, run, begun=False, wait=86400, deadline=86400, compress="non
     After a copy ahead every file that was written to since is compared with the one there, all of it, and changed where
     it differs; of the others size and time tell.
 
-    Each location is copied by units of its own (``longjob``), one after the other, which outlive this call and are
-    found again by the next one.
+    Each location is copied by jobs of its own, one location after the other, which outlive this call and are found
+    again by the next one.
 
     run
         Name of this run, letters, digits and dashes.
     begun
-        True if this copy was begun in this very attempt: that its unit has failed is an error then, and not a reason
-        to begin it once more.
+        True if this copy was begun in this very attempt: that it has ended counts then, and is no reason to begin it
+        once more.
     wait
-        Seconds to wait for a unit before returning its name.
+        Seconds to wait for a job before returning its name.
     deadline
-        Seconds after which systemd ends a unit.
-    compress
-        ``none``, ``lz4`` or ``zstd``.
-    bwlimit
-        Megabytes a second at most; 0 for no limit.
+        Seconds after which systemd ends a job.
+    compress, bwlimit, streams
+        As for ``copytarget.transport``.
 
-    Returns ``{"running": name of the unit that still copies, or None, "copied": whether anything was or is}``; with
-    None ``host`` holds the same data, which its record then says. Raises CommandExecutionError.
+    Returns ``{"running": name of the group of jobs that still copies, or None, "copied": whether anything was or is,
+    "transport": as ``copytarget.transport`` returns it}``; with None ``host`` holds the same data, which its record
+    then says. Raises CommandExecutionError.
 
     CLI Example:
 
@@ -246,65 +278,34 @@ def sync(host, site, run, begun=False, wait=86400, deadline=86400, compress="non
 
         salt west3 datacopy.sync host=east1 site=east run=20261123-east
     """
-    options = _transport(compress, bwlimit)
     pairs, record = _pairs(host, site, run, at_rest=True)
+    transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
     since = _since(host, run)
-    if since is not None and not begun:
-        # Whatever was compared before, the server here may have run since.
-        __salt__["longjob.stop_all"]("copy-")
+    if not begun:
+        # Of a comparison a part that has failed would not be made up for by what comes after it.
+        _forget(run, but=("copy-ahead-",) if since is None else ("copy-",))
     copied = False
     for number, (place, target) in enumerate(pairs):
-        if since is not None:
-            job = f"copy-touched-{number}-{run}"
-            if __salt__["longjob.status"](job)["state"] == "absent":
-                __salt__["longjob.start"](job, _compare(number, place, target, since, options), deadline=deadline)
-            if not _ended(job, wait):
-                return {"running": job, "copied": True}
-            copied = True
-        job = f"copy-{number}-{run}"
-        now = __salt__["longjob.status"](job)
-        if now["state"] == "failed" and begun:
-            # Forgotten, so that the next attempt begins it again.
-            __salt__["longjob.stop"](job)
-            raise CommandExecutionError(__salt__["longjob.failure"](now))
-        if now["state"] != "running":
-            left = _differences(place, target)
-            if not left:
-                continue
-            if now["state"] == "done" and begun:
-                __salt__["longjob.stop"](job)
-                raise CommandExecutionError(f"{host} differs from this host after the copy: {_some(left)}")
-            # A run that died may have left its copy going: two writers into one directory prove nothing.
-            for prefix in (f"copy-{number}-", "copy-ahead-"):
-                __salt__["longjob.stop_all"](prefix)
-            __salt__["longjob.start"](job, _rsync(place, target, "--delete", *options), deadline=deadline)
+        files, rest = f"copy-files-{number}-{run}", f"copy-rest-{number}-{run}"
+        if _absent(rest):
+            if _absent(files):
+                if since is None and not _differences(place, target):
+                    continue
+                how = ["--ignore-times", "--inplace", "--no-whole-file"] if since is not None else []
+                commands = _streams(place, number, target, transport, since, *how)
+                __salt__["jobgroup.start"](files, commands, deadline=deadline)
+            if not _ended(files, wait):
+                return {"running": files, "copied": True, "transport": transport}
+            # What has no content of its own, and what is no longer here.
+            argv = _rsync(place, target, "--delete", *_link(transport))
+            __salt__["longjob.start"](rest, argv, deadline=deadline)
         copied = True
-        if not _ended(job, wait):
-            return {"running": job, "copied": copied}
+        if not _ended(rest, wait):
+            return {"running": rest, "copied": True, "transport": transport}
         left = _differences(place, target)
         if left:
+            for job in (files, rest):
+                __salt__["jobgroup.stop"](job)
             raise CommandExecutionError(f"{host} differs from this host after the copy: {_some(left)}")
     __salt__["copytarget.tell"](host, record, "copied")
-    return {"running": None, "copied": copied}
-
-
-def _compare(number, place, target, since, options):
-    """The words that compare what was written to since, byte by byte."""
-    names = __salt__["hostrecord.path"](f"touched-{number}.names")
-    _run(_touched(place, since, "-fprintf", names, "%P\\0"), 600)
-    return _rsync(place, target, "--ignore-times", "--inplace", "--no-whole-file", "--from0", f"--files-from={names}",
-                  *options)
-
-
-def _ended(job, wait, harmless=0):
-    try:
-        __salt__["longjob.wait"](job, wait)
-    except CommandExecutionError:
-        now = __salt__["longjob.status"](job)
-        if now["state"] == "running":
-            return False
-        if harmless and now["rc"] == harmless:
-            return True
-        __salt__["longjob.stop"](job)
-        raise
-    return True
+    return {"running": None, "copied": copied, "transport": transport}

@@ -30,8 +30,9 @@ MYSQL_DEFAULTS = {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"}
 ORDER_DEFAULTS = {
     "method": "rsync",
     "warm": True,
-    "compress": "none",
+    "compress": "auto",
     "bwlimit": 0,
+    "streams": 4,
     "replica_parallel": 1,
     "replica_method": "xtrabackup",
     "insist": False,
@@ -57,12 +58,13 @@ ORDER_LIMITS = {
     "donor_lease": ("seconds", 5, 86400),
     "patience": ("seconds", 5, 86400),
     "bwlimit": ("megabytes a second", 0, 100000),
+    "streams": ("connections", 1, 16),
     "replica_parallel": ("replicas", 1, 9),
 }
 CHOICES = {
     "on_drift": ("ignore", "plan", "reprovision"),
     "method": ("rsync",),
-    "compress": ("none", "lz4", "zstd"),
+    "compress": ("auto", "none", "lz4", "zstd"),
     "replica_method": ("xtrabackup", "mysqldump", "rsync", "mysqlclone"),
 }
 

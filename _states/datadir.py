@@ -54,6 +54,11 @@ def _filled():
     }
 
 
+def _way(transport):
+    measured = f", the link was measured at {transport['rate']} MB/s" if transport["rate"] is not None else ""
+    return f"compression {transport['compress']}{measured}"
+
+
 def emptied(name, site, donor, run):
     """
     Nothing of this host's old data is left in any data location. What is there is DELETED, once ``datadir.empty``
@@ -98,7 +103,7 @@ def emptied(name, site, donor, run):
     return ret
 
 
-def copied_ahead(name, site, run, begun=False, wait=86400, deadline=86400, compress="none", bwlimit=0):
+def copied_ahead(name, site, run, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
     """
     What lay in the data locations of this host, the donor, a moment ago lies on the target too, while the server here
     goes on serving. Of files that change no copy is ever finished: each time this is applied it copies what has
@@ -118,10 +123,8 @@ def copied_ahead(name, site, run, begun=False, wait=86400, deadline=86400, compr
         Seconds to wait for the copy.
     deadline
         Seconds after which a copy is ended.
-    compress
-        ``none``, ``lz4`` or ``zstd``.
-    bwlimit
-        Megabytes a second at most; 0 for no limit.
+    compress, bwlimit, streams
+        As for ``copytarget.transport``.
     """
     ret = _ret(name)
     try:
@@ -130,20 +133,20 @@ def copied_ahead(name, site, run, begun=False, wait=86400, deadline=86400, compr
             ret["changes"] = {name: {"old": "without the data of this host", "new": f"copy ahead of {paths}"}}
             ret.update(result=None, comment=f"{paths} would be copied to {name} while the server here goes on serving")
             return ret
-        now = __salt__["datacopy.ahead"](
-            name, site, run, begun=begun, wait=wait, deadline=deadline, compress=compress, bwlimit=bwlimit)
+        now = __salt__["datacopy.ahead"](name, site, run, begun=begun, wait=wait, deadline=deadline, compress=compress,
+                                         bwlimit=bwlimit, streams=streams)
         if now["running"]:
             ret["changes"] = {"still running": now["running"]}
             ret["comment"] = f"the copy ahead to {name} goes on in the unit reprovision-{now['running']}"
             return ret
         ret["changes"] = {name: {"old": "without the data of this host", "new": "copied ahead"}}
-        ret.update(result=True, comment=f"{name} holds what lay here a moment ago")
+        ret.update(result=True, comment=f"{name} holds what lay here a moment ago; {_way(now['transport'])}")
     except ERRORS as error:
         _failed(ret, error)
     return ret
 
 
-def copied(name, site, run, begun=False, wait=86400, deadline=86400, compress="none", bwlimit=0):
+def copied(name, site, run, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
     """
     The data locations of this host, the donor, lie on the target too, each file equal by size and time.
 
@@ -162,10 +165,8 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400, compress="n
         Seconds to wait for the copy.
     deadline
         Seconds after which the copy is ended.
-    compress
-        ``none``, ``lz4`` or ``zstd``.
-    bwlimit
-        Megabytes a second at most; 0 for no limit.
+    compress, bwlimit, streams
+        As for ``copytarget.transport``.
     """
     ret = _ret(name)
     try:
@@ -184,14 +185,14 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400, compress="n
             return ret
         if begun or __salt__["datacopy.differences"](name, site, run):
             ret["changes"] = {name: {"old": "without the data of this host", "new": "unknown, the copy failed"}}
-        now = __salt__["datacopy.sync"](
-            name, site, run, begun=begun, wait=wait, deadline=deadline, compress=compress, bwlimit=bwlimit)
+        now = __salt__["datacopy.sync"](name, site, run, begun=begun, wait=wait, deadline=deadline, compress=compress,
+                                        bwlimit=bwlimit, streams=streams)
         if now["running"]:
             ret["changes"] = {"still running": now["running"]}
             ret["comment"] = f"the copy to {name} goes on in the unit reprovision-{now['running']}"
             return ret
         ret["changes"] = {name: {"old": "without the data of this host", "new": "equal"}} if now["copied"] else {}
-        ret.update(result=True, comment=f"{name} holds the same data")
+        ret.update(result=True, comment=f"{name} holds the same data; {_way(now['transport'])}")
     except ERRORS as error:
         _failed(ret, error)
     return ret

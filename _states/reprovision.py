@@ -21,7 +21,7 @@ __virtualname__ = "reprovision"
 RETURN_DONOR = "orch.node.donor_given_back"
 POLL_SECONDS = 3
 # Of an order: how a run goes about it, which each attempt may do in another way.
-PACE = ("donor_lease", "patience", "compress", "bwlimit", "replica_parallel")
+PACE = ("donor_lease", "patience", "compress", "bwlimit", "streams", "replica_parallel")
 NOT_PLANNED = "No step of a"
 # What a step is applied to: a role, found for this run.
 ROLES = {
@@ -328,7 +328,7 @@ def step(name, nodes, sls, expect_minions, timeout=15, few_at_once=False, ways=N
         The donor is in service when this step is done.
 
     A node that does not answer is waited for as long as the run's ``patience`` says, and told again: every SLS may be
-    applied twice. A state whose changes say ``still running`` is polled by ``longjob.status`` until its job has ended,
+    applied twice. A state whose changes say ``still running`` is polled by ``jobgroup.status`` until its job has ended,
     and applied again.
 
     .. code-block:: yaml
@@ -421,7 +421,8 @@ def _until_done(name, minions, sls, run, timeout):
 
 def _apply(name, minions, sls, run, timeout, begun):
     shown = {key: run[key] for key in (
-        "run", "failed", "definitive", "primary", "donor", "replica_method", "donor_lease", "compress", "bwlimit")}
+        "run", "failed", "definitive", "primary", "donor", "replica_method", "donor_lease", "compress", "bwlimit",
+        "streams")}
     returned = __states__["salt.state"](
         name, tgt=minions, tgt_type="list", sls=sls, pillar={"reprovision_run": {**shown, "begun": begun}},
         expect_minions=True, queue=True, timeout=timeout,
@@ -452,7 +453,7 @@ def _poll(name, run, jobs):
         _go_on_or_stop(run)
         time.sleep(POLL_SECONDS)
         for minion, job in list(running.items()):
-            answer = __salt__["fleet.gather"]([minion], "longjob.status", kwarg={"name": job}, timeout=10)
+            answer = __salt__["fleet.gather"]([minion], "jobgroup.status", kwarg={"name": job}, timeout=10)
             if minion in answer["faults"]:
                 silent_since.setdefault(minion, time.monotonic())
                 if time.monotonic() - silent_since[minion] > run["patience"]:
@@ -465,7 +466,7 @@ def _poll(name, run, jobs):
             if now["state"] != "running":
                 del running[minion]
                 continue
-            far = {"job": job, "seconds": now["seconds"], **__salt__["runwords.copy_progress"](now["log"])}
+            far = {"job": job, "seconds": now["seconds"], **__salt__["runwords.copy_progress"](now["logs"])}
             run["steps"][name].setdefault("progress", {})[minion] = far
             _save(run)
             _fire(run, name, "progress", node=minion, **far)

@@ -13,6 +13,7 @@ data copied:
     - begun: {{ pillar["reprovision_run"]["begun"] | json }}
     - compress: {{ pillar["reprovision_run"]["compress"] | json }}
     - bwlimit: {{ pillar["reprovision_run"]["bwlimit"] | json }}
+    - streams: {{ pillar["reprovision_run"]["streams"] | json }}
     - wait: 5
     - require:
       - donor: donor lent

@@ -7,4 +7,5 @@ data copied ahead:
     - begun: {{ pillar["reprovision_run"]["begun"] | json }}
     - compress: {{ pillar["reprovision_run"]["compress"] | json }}
     - bwlimit: {{ pillar["reprovision_run"]["bwlimit"] | json }}
+    - streams: {{ pillar["reprovision_run"]["streams"] | json }}
     - wait: 5
