@@ -24,8 +24,8 @@ TOOLS = ("find", "ionice", "nice", "rsync")
 MARKER = ".reprovision"
 # When a copy ahead of a run was begun, on this host.
 AHEAD = "ahead.json"
-# Seconds before it; what was written to since then is compared byte by byte. Size and time would tell of most files, but
-# that of one mapped into memory is only set again once its pages are on the disk: Linux lets them wait for 35 s.
+# Seconds before it; what was written to since then is compared byte by byte. Size and time would tell of most files,
+# but that of one mapped into memory is only set again once its pages are on the disk: Linux lets them wait for 35 s.
 MARGIN = 60
 # What this many seconds of writing have changed is copied quickly enough while the server is down.
 SHORT = 60

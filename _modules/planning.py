@@ -54,9 +54,9 @@ def binding(topology, found):
         As ``survey.take`` returns it, without an error among its findings.
 
     Returns ``{"order": {"failed", "definitive", "donor": the one found, "method", "warm", "replica_method"},
-    "primaries": {site: host}, "nodes": {site: {host: minion}}, "sites": {site: {"service", "cluster_home", "cross_site_home",
-    "user", "mysql"}}, "locations": {minion: {name: {"path", "files"}}} of failed primary and donor, "extension": digest
-    of the code on all nodes, "resumes": id of the run that is gone on with, or None}``.
+    "primaries": {site: host}, "nodes": {site: {host: minion}}, "sites": {site: {"service", "cluster_home",
+    "cross_site_home", "user", "mysql"}}, "locations": {minion: {name: {"path", "files"}}} of failed primary and donor,
+    "extension": digest of the code on all nodes, "resumes": id of the run that is gone on with, or None}``.
 
     CLI Example:
 
