@@ -20,7 +20,7 @@ __virtualname__ = "readiness"
 # That of setup.cfg, which is not there where Salt syncs the modules to.
 VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
-OWN = ("applied", "attempt", "cctrl", "checkrecord", "datacontent", "datacopy", "datadir", "dataguard",
+OWN = ("applied", "attempt", "cctrl", "checkrecord", "copytarget", "datacontent", "datacopy", "datadir", "dataguard",
        "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob", "hostrecord",
        "longjob", "mysqld", "notify", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock",
        "runpage", "runrecord", "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata",
@@ -33,8 +33,9 @@ SERVER = ("version", "version_comment", "lower_case_table_names", "character_set
 BINDING = ("lower_case_table_names", "innodb_page_size")
 ADVISED = ("character_set_server", "collation_server")
 
-# As datacopy has them: what works here has to work there.
-SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
+# As copytarget has them: what works here has to work there.
+SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15",
+               "Ciphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com")
 PROBE = ("sudo", "-n", "rsync", "--version")
 SUDO_SECONDS = 20
 SSH_SECONDS = 30

@@ -8,6 +8,7 @@ import datetime
 
 __virtualname__ = "runreport"
 
+AHEAD = "10 data copied ahead"
 COPY = "10 data copied from the donor"
 OUTCOMES = {
     "done": "is re-provisioned and verified",
@@ -77,7 +78,8 @@ def _between(begin, end):
 
 
 def _copied(run):
-    seconds = run["steps"].get(COPY, {}).get("seconds") if run.get("copied") else None
+    took = [run["steps"].get(name, {}).get("seconds") for name in (AHEAD, COPY) if name in run["plan"]]
+    seconds = sum(took) if took and None not in took and run.get("copied") else None
     size = run.get("bytes")
     return {"bytes": size, "seconds": seconds,
             "bytes_per_second": round(size / seconds) if size and seconds else None}

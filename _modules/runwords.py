@@ -50,7 +50,9 @@ def again(run):
 
         salt-run salt.cmd runwords.again "$record"
     """
-    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "warm", "replica_method")}
+    kept = ("failed", "definitive", "donor", "method", "warm", "replica_method")
+    # A record of an older release does not know them all.
+    order = {key: run[key] for key in kept if key in run}
     # The plan that was approved for this run is approved for all of its attempts.
     return command({**order, "plan": run["plan_id"]} if run.get("plan_id") else order)
 

@@ -25,12 +25,14 @@ def configure_loader_modules(functions):
     return datahost.loader_modules(functions)
 
 
-@pytest.mark.parametrize("tool", ["find", "rsync", "chown"])
-def test_without_a_tool_none_of_the_modules_loads(tool, monkeypatch):
-    modules = (datadir, dataguard, datalocation, datacopy)
-    assert [module.__virtual__() for module in modules] == ["datadir", "dataguard", "datalocation", "datacopy"]
+@pytest.mark.parametrize("tool, modules", [
+    *((tool, (datadir, dataguard, datalocation, datacopy)) for tool in ("find", "rsync")),
+    ("chown", (datadir, dataguard, datalocation))])
+def test_without_a_tool_none_of_the_modules_loads(tool, modules, monkeypatch):
+    assert [module.__virtual__() for module in modules] == [module.__virtualname__ for module in modules]
     monkeypatch.setattr(datadir.salt.utils.path, "which", lambda name: None if name == tool else name)
-    assert [module.__virtual__() for module in modules] == [(False, f"not in the PATH: {tool}")] * 4
+    assert [module.__virtual__() for module in modules] == [
+        (False, f"not in the PATH: {tool}")] * len(modules)
 
 
 # --- emptying

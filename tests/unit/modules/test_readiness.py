@@ -14,7 +14,7 @@ from salt.modules import cmdmod
 from tests.support.loader import ROOT, load
 
 readiness = load("_modules", "readiness")
-datacopy = load("_modules", "datacopy")
+copytarget = load("_modules", "copytarget")
 datalocation = load("_modules", "datalocation")
 mysqld = load("_modules", "mysqld")
 topology_module = load("_modules", "topology")
@@ -91,7 +91,8 @@ def functions(host, topology):
 
 @pytest.fixture
 def configure_loader_modules(functions):
-    return {readiness: {"__salt__": functions, "__grains__": {"id": "m-east1"}}}
+    return {readiness: {"__salt__": functions, "__grains__": {"id": "m-east1"}},
+            copytarget: {"__salt__": functions}}
 
 
 def keep_log(host, content):
@@ -252,7 +253,7 @@ class TestFacts:
 class TestReach:
     def test_it_goes_the_way_of_the_copy(self, host):
         assert readiness.reach(["east1"]) == {"east1": None}
-        way = datacopy._remote({"user": "tungsten"})
+        way = copytarget.ssh()
         assert host.asked == [
             ["timeout", "--kill-after=5", "30", *way, "tungsten@east1", "sudo", "-n", "rsync", "--version"]
         ]

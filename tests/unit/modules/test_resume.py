@@ -34,6 +34,7 @@ def record(**more):
         "primary": "east1",
         "donor": "west2",
         "method": "rsync",
+        "warm": True,
         "replica_method": "xtrabackup",
         "nodes": {site: settings["nodes"] for site, settings in topology()["sites"].items()},
         "plan": PLAN,
@@ -74,11 +75,26 @@ class TestRefusal:
             ({"definitive": "north"}, "definitive"),
             ({"method": "scp"}, "method"),
             ({"replica_method": "mysqldump"}, "replica_method"),
+            ({"warm": False}, "warm"),
+            ({"method": "scp", "warm": False}, "method and warm"),
             ({"definitive": "north", "replica_method": "rsync"}, "definitive and replica_method"),
         ],
     )
     def test_it_was_begun_with_another_order(self, change, what):
-        assert resume.refusal(record(**change), topology()) == f"run {RUN} was begun with another {what}"
+        words = f"run {RUN} was begun with another {what}"
+        assert resume.refusal(record(**change), topology()) == words
+        # Of another way to copy the steps are others, too: that is not the release's doing.
+        assert resume.refusal(record(**change), topology(), PLAN[1:]) == words
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_the_same_way_to_copy_may_be_ordered_again(self, warm):
+        assert resume.refusal(record(warm=warm), topology(warm=warm), PLAN) is None
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_one_of_an_older_release_knows_no_way(self, warm):
+        previous = record()
+        del previous["warm"]
+        assert resume.refusal(previous, topology(warm=warm)) == f"run {RUN} was begun with another warm"
 
     def test_another_donor_than_before_is_ordered(self):
         assert resume.refusal(record(), topology(donor="west3")) == f"run {RUN} was begun with another donor"
@@ -88,7 +104,8 @@ class TestRefusal:
         assert resume.refusal(record(), topology(**order)) is None
 
     @pytest.mark.parametrize(
-        "order", [{"insist": True}, {"donor_lease": 60}, {"patience": 600}], ids=lambda order: next(iter(order))
+        "order", [{"insist": True}, {"donor_lease": 60}, {"patience": 600}, {"compress": "zstd"}, {"bwlimit": 50},
+                  {"replica_parallel": 2}], ids=lambda order: next(iter(order))
     )
     def test_what_decides_nothing_about_the_steps_may_be_another(self, order):
         assert resume.refusal(record(), topology(**order)) is None

@@ -20,8 +20,8 @@ def step(state="done", at=0, seconds=2.5, comment="m-east1: nothing to change", 
 def record(**more):
     return {
         "run": "20260101T000000-7", "failed": "east", "definitive": "west", "primary": "east1", "donor": "west2",
-        "method": "rsync", "replica_method": "xtrabackup", "state": "done", "started": "2026-01-01T00:00:00Z",
-        "finished": "2026-01-01T01:02:03Z", "bytes": 109_000_000, "copied": True,
+        "method": "rsync", "warm": True, "replica_method": "xtrabackup", "state": "done",
+        "started": "2026-01-01T00:00:00Z", "finished": "2026-01-01T01:02:03Z", "bytes": 109_000_000, "copied": True,
         "nodes": {"east": {"east1": "m-east1"}, "west": {"west1": "m-west1", "west2": "m-west2"}},
         "attempts": [
             {"started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T01:02:03Z", "who": "alice", "how": "done"}],
@@ -43,7 +43,18 @@ def configure_loader_modules():
 
 
 def test_the_copy_is_a_step_of_the_orchestration():
-    assert f"\n{runreport.COPY}:\n" in (ROOT / "orch/reprovision.sls").read_text()
+    for name in (runreport.AHEAD, runreport.COPY):
+        assert f"\n{name}:\n" in (ROOT / "orch/reprovision.sls").read_text()
+
+
+@pytest.mark.parametrize("ahead, seconds", [(step(seconds=90), 100), (step("running", seconds=None), None), (None, None)])
+def test_the_bytes_of_a_warm_run_were_copied_in_both_steps(ahead, seconds):
+    run = record()
+    run["plan"] = ["00 preflight", runreport.AHEAD, runreport.COPY, "complete"]
+    if ahead:
+        run["steps"][runreport.AHEAD] = ahead
+    assert runreport.tell(run, "done")["copied"] == {
+        "bytes": 109_000_000, "seconds": seconds, "bytes_per_second": seconds and 1_090_000}
 
 
 def test_a_run_that_is_done():

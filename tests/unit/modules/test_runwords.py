@@ -15,7 +15,7 @@ readiness = load("_modules", "readiness")
 STEPS = ["00 preflight", "05 shunned", "10 copied", "15 welcomed"]
 AGAIN = ("salt-run state.orch orch.reprovision "
          'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3", "method": "rsync", '
-         '"replica_method": "xtrabackup"}}\'')
+         '"warm": true, "replica_method": "xtrabackup"}}\'')
 WILL = ("Site east (east1, east2; primary east1) will be rebuilt from west, by a copy of west3. Transactions that only "
         "east has will be lost.")
 
@@ -28,8 +28,9 @@ def configure_loader_modules():
 def record(*done, **more):
     return {
         "run": "20260101T000000-7", "state": "failed", "failed": "east", "definitive": "west", "primary": "east1",
-        "donor": "west3", "method": "rsync", "replica_method": "xtrabackup", "donor_state": "in its site",
-        "donor_lease": 900, "nodes": {"east": {"east1": "m1", "east2": "m2"}, "west": {"west3": "m3"}}, "plan": STEPS,
+        "donor": "west3", "method": "rsync", "warm": True, "replica_method": "xtrabackup",
+        "donor_state": "in its site", "donor_lease": 900,
+        "nodes": {"east": {"east1": "m1", "east2": "m2"}, "west": {"west3": "m3"}}, "plan": STEPS,
         "attempts": [{}], "kept": [], "steps": {name: {"state": "done"} for name in done}, **more,
     }  # fmt: skip
 
@@ -54,6 +55,12 @@ class TestCommand:
 
     def test_it_goes_on_with_what_the_run_was_begun_with(self):
         assert runwords.again(record()) == AGAIN
+        assert runwords.again(record(warm=False)) == AGAIN.replace('"warm": true', '"warm": false')
+
+    def test_a_run_of_an_older_release_says_nothing_of_what_it_did_not_know(self):
+        run = record()
+        del run["warm"]
+        assert runwords.again(run) == AGAIN.replace('"warm": true, ', "")
 
     def test_a_run_under_a_plan_goes_on_under_it(self):
         run = record(plan_id="east-20260101T000000-1a2b")

@@ -55,6 +55,7 @@ def record(**more):
         "primary": "east1",
         "donor": "west3",
         "method": "rsync",
+        "warm": True,
         "replica_method": "xtrabackup",
         "nodes": {site: settings["nodes"] for site, settings in TUNGSTEN["sites"].items()},
         "copied": False,

@@ -90,7 +90,7 @@ def functions():
             (plans, "propose load every consider decide"),
             (planning, "binding digest changes steps make text"),
             (readiness, "text"),
-            (topology, "validate checked merge"),
+            (topology, "validate checked merge way"),
         )
         for name in names.split()
     }
@@ -173,6 +173,7 @@ def record(state="done", steps=(), run=RUN, **more):
         "donor": "west1",
         "donor_state": "in its site",
         "method": "rsync",
+        "warm": True,
         "replica_method": "xtrabackup",
         "nodes": {"east": {"east1": "m-east1"}, "west": {"west1": "m-west1"}},
         "state": state,
@@ -543,7 +544,7 @@ def test_status_believes_the_record_only_while_its_process_lives(functions, stat
         assert [program, function, sls] == ["salt-run", "state.orch", "orch.reprovision"]
         name, _, value = order.partition("=")
         merged = topology.merge(TUNGSTEN, json.loads(value)["reprovision"])["reprovision"]
-        kept = ("failed", "definitive", "donor", "method", "replica_method")
+        kept = ("failed", "definitive", "donor", "method", "warm", "replica_method")
         assert name == "pillar" and {key: merged[key] for key in kept} == {key: record()[key] for key in kept}
 
 
@@ -1020,7 +1021,7 @@ class TestPlan:
             "state.orchestrate", pub_data={"user": "sudo_bob"}, print_event=False, kwarg={
             "mods": "orch.reprovision", "test": True, "pillar": {"reprovision": {
                 "failed": "east", "definitive": "west", "donor": "west1", "method": "rsync",
-                "replica_method": "xtrabackup", "insist": True}}})
+                "warm": True, "replica_method": "xtrabackup", "insist": True}}})
         client.asynchronous.assert_not_called()
         used = reprovision.salt.runner.RunnerClient.call_args.args[0]
         assert used == before and used is not reprovision.__opts__, "state.orchestrate writes into its options"
@@ -1175,7 +1176,7 @@ class TestApprove:
         made = reprovision.plan("east")
         answer = reprovision.approve(made["plan"], "go on")
         order = {"failed": "east", "definitive": "west", "donor": "west1", "method": "rsync",
-                 "replica_method": "xtrabackup", "plan": made["plan"]}
+                 "warm": True, "replica_method": "xtrabackup", "plan": made["plan"]}
         client.asynchronous.assert_called_once_with(
             "state.orchestrate", {"mods": "orch.reprovision", "pillar": {"reprovision": order}}, user="sudo_bob")
         assert answer == {"plan": made["plan"], "site": "east", "run": None, "jid": "20260101",
