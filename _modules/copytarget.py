@@ -247,11 +247,20 @@ def transport(host, run, compress="auto", bwlimit=0, streams=4):
         return chosen
     known = __salt__["hostrecord.load"](LINK)
     if not known or (known["host"], known["run"]) != (host, run):
-        known = {"host": host, "run": __salt__["dataguard.run_id"](run), "rate": _measured(host)}
+        known = {"host": host, "run": __salt__["dataguard.run_id"](run), "rate": _measured(host),
+                 "compressions": _compressions(host)}
         __salt__["hostrecord.save"](LINK, known)
     rate = min(known["rate"], bwlimit or known["rate"])
-    fitting = next((name for name, below in WORTH if rate < below), "none")
-    return {**chosen, "compress": fitting, "rate": known["rate"]}
+    wanted = next((name for name, below in WORTH if rate < below), "none")
+    return {**chosen, "compress": wanted if wanted in known["compressions"] else "none", "rate": known["rate"]}
+
+
+def _compressions(host):
+    """What the rsyncs of both hosts can compress with; one that is older than 3.2 does not tell."""
+    told = [_run(argv)["stdout"] for argv in (
+        ["rsync", "--version"], [*ssh(), address(host), "sudo -n rsync --version"])]
+    here, there = (set(text.partition("Compress list:")[2].partition("list:")[0].split()) for text in told)
+    return sorted(here & there)
 
 
 def _measured(host):

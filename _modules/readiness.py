@@ -20,8 +20,8 @@ __virtualname__ = "readiness"
 # That of setup.cfg, which is not there where Salt syncs the modules to.
 VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
-OWN = ("applied", "attempt", "cctrl", "checkrecord", "copytarget", "datacontent", "datacopy", "datadir", "dataguard",
-       "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob", "hostrecord",
+OWN = ("applied", "attempt", "cctrl", "checkrecord", "copystreams", "copytarget", "datacontent", "datacopy", "datadir", "dataguard",
+       "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob", "hostrecord", "jobgroup",
        "longjob", "mysqld", "notify", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock",
        "runpage", "runrecord", "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata",
        "topology", "tprovision", "trepctl", "vendorlog", "verify")
