@@ -22,7 +22,7 @@ VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
 OWN = ("applied", "attempt", "cctrl", "checkrecord", "datacontent", "datacopy", "datadir", "dataguard",
        "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob", "hostrecord",
-       "longjob", "mysqld", "notify", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock",
+       "hotcopy", "hotguard", "hotpipe", "hottarget", "longjob", "mysqld", "notify", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock",
        "runpage", "runrecord", "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata",
        "topology", "tprovision", "trepctl", "vendorlog", "verify")
 OWN_STATES = ("cctrl", "datadir", "donor", "mysqld", "reprovision", "tprovision", "trepctl")
