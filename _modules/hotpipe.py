@@ -21,7 +21,7 @@ CHUNK = 1 << 20
 # Seconds between two lines of progress.
 EVERY = 2
 # What the backup tools say of each file they take, which would drive everything else out of a log's end.
-CHATTER = re.compile(rb" Streaming |\.\.\.done\s*$| Done: |log scanned up to")
+CHATTER = re.compile(rb" Streaming |\.\.\.done\s*$| Done: |log scanned up to| copied successfully| Copied file ")
 # Seconds for each try to tell the end, and between two of them.
 TELLING = 60
 AGAIN = 10

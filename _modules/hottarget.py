@@ -23,6 +23,8 @@ RECORD = "ownership.json"
 WELL = "completed OK!"
 # Newer MariaDB calls it by its own name.
 CHECKPOINTS = ("xtrabackup_checkpoints", "mariadb_backup_checkpoints")
+# The same in MySQL's and MariaDB's words.
+PREPARED = ("full-prepared", "log-applied")
 # Of no use once the data are prepared, and as large as the log of the meantime; an identity is each server's own.
 LEFT_BEHIND = ("xtrabackup_logfile", "auto.cnf")
 UNPACKERS = ("mbstream", "xbstream")
@@ -164,7 +166,7 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
         __salt__["longjob.stop"](job)
         raise
     path = record["directories"]["datadir"]["path"]
-    if WELL not in now["log"].rpartition("\n")[2] or _backup(path) != "full-prepared":
+    if WELL not in now["log"].rpartition("\n")[2] or _backup(path) not in PREPARED:
         __salt__["longjob.stop"](job)
         raise CommandExecutionError(f"{method} has ended, {path} is {_backup(path)}, and its last words should have "
                                     f"been {WELL!r}: {now['log']}")  # fmt: skip
@@ -181,7 +183,7 @@ def _begin(job, record, method, deadline):
     if path != had["path"]:
         raise CommandExecutionError(f"the data directory is {path} now, and the stream lies in {had['path']}")
     __salt__["dataguard.stopped"](places)
-    if _backup(path) not in ("full-backuped", "full-prepared"):
+    if _backup(path) not in ("full-backuped", *PREPARED):
         raise CommandExecutionError(f"{path} does not hold a full backup, its checkpoints say {_backup(path)}")
     tool = __salt__["hotguard.tool"](method)["path"]
     argv = [tool, "--prepare", f"--use-memory={_memory()}", f"--target-dir={path}"]
