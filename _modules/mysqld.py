@@ -17,9 +17,9 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 __virtualname__ = "mysqld"
 
 UNITS = ("mysqld", "mysql", "mariadb")
-# mysqld_safe restarts a server that went away, and the backup tools run a server inside themselves
+# mysqld_safe restarts a server that went away, the backup tools run a server inside themselves and fill its directory
 SERVERS = ("mysqld", "mariadbd", "mysqld-debug", "mysqld_safe", "mariadbd-safe",
-           "xtrabackup", "mariadb-backup", "mariabackup")  # fmt: skip
+           "xtrabackup", "mariadb-backup", "mariabackup", "xbstream", "mbstream")  # fmt: skip
 OPTION_GROUPS = ("mysqld", "server", "mariadb", "mariadbd")
 UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,254}")
 VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")

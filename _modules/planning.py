@@ -16,6 +16,8 @@ __virtualname__ = "planning"
 SECONDS = 15
 # The steps of orch/reprovision.sls whose time is told beforehand.
 COPY = "10 data copied from the donor"
+# The two of them with a hot copy, which never takes the donor.
+STREAM, PREPARE = "10 data streamed from the donor", "10 backup prepared"
 REPLICAS = "16 replicas provisioned"
 # Without it all of the copy is made while the donor is out of service.
 AHEAD = "10 data copied ahead"
@@ -258,7 +260,7 @@ def _expected(topology, found, steps):
     replicas = [host for host, minion in sites[order["failed"]]["nodes"].items() if minion != primary]
     done = {step["step"] for step in steps if not step["needed"]}
     runs = _earlier(sites)
-    copy = _copying(size, runs) if COPY not in done else _done()
+    copy = _copying(size, runs) if not {COPY, PREPARE} & done else _done()
     one = _provisioning(size, runs, order["replica_method"]) if REPLICAS not in done else _done()
     other = _other(runs)
     taken = _taken(copy, runs, __salt__["topology.way"](order)) if COPY not in done else _done()
@@ -305,7 +307,7 @@ def _copying(size, runs):
 
 
 def _copy_steps(run):
-    return [name for name in (AHEAD, COPY) if name in run["plan"]]
+    return [name for name in (AHEAD, COPY, STREAM, PREPARE) if name in run["plan"]]
 
 
 def _provisioning(size, runs, method):
@@ -320,6 +322,8 @@ def _provisioning(size, runs, method):
 
 def _taken(copy, runs, way):
     """How long the donor is out of service."""
+    if way == "hot":
+        return {"seconds": 0, "basis": "it goes on serving"}
     if way == "cold":
         return _summed(copy, _beside(runs))
     for run in runs:
@@ -343,7 +347,7 @@ def _beside(runs):
 def _other(runs):
     """All steps but those that depend on the amount of data."""
     for run in runs:
-        seconds = _took(run, *(name for name in run["plan"] if name not in (AHEAD, COPY, REPLICAS)))
+        seconds = _took(run, *(name for name in run["plan"] if name not in (*_copy_steps(run), REPLICAS)))
         if seconds is not None:
             return {"seconds": round(seconds), "basis": f"as run {run['run']} did"}
     return {"seconds": OTHER_SECONDS, "basis": f"assumed: {OTHER_SECONDS} s"}

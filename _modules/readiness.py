@@ -20,12 +20,13 @@ __virtualname__ = "readiness"
 # That of setup.cfg, which is not there where Salt syncs the modules to.
 VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
-OWN = ("applied", "attempt", "cctrl", "checkrecord", "copystreams", "copytarget", "datacontent", "datacopy", "datadir", "dataguard",
-       "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob", "hostrecord", "jobgroup",
-       "longjob", "mysqld", "notify", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock",
-       "runpage", "runrecord", "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata",
-       "topology", "tprovision", "trepctl", "vendorlog", "verify")
-OWN_STATES = ("cctrl", "datadir", "donor", "mysqld", "reprovision", "tprovision", "trepctl")
+OWN = ("applied", "attempt", "cctrl", "checkrecord", "copystreams", "copytarget", "datacontent", "datacopy", "datadir",
+       "dataguard", "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob",
+       "hostrecord", "hotcopy", "hotguard", "hotpipe", "hottarget", "jobgroup", "longjob", "mysqld", "notify",
+       "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock", "runpage", "runrecord",
+       "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata", "topology", "tprovision",
+       "trepctl", "vendorlog", "verify")
+OWN_STATES = ("cctrl", "datadir", "donor", "hotcopy", "mysqld", "reprovision", "tprovision", "trepctl")
 
 SERVER = ("version", "version_comment", "lower_case_table_names", "character_set_server", "collation_server",
           "innodb_page_size")

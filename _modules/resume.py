@@ -99,7 +99,7 @@ def left_out(name, until, once, kept):
     Tell why a step that an earlier attempt has done is not applied again.
 
     until
-        The step that ends what this one brings about, or None.
+        The step that ends what this one brings about, or a list of steps each of which does, or None.
     once
         True if it may happen only once in a run.
     kept
@@ -117,6 +117,7 @@ def left_out(name, until, once, kept):
         return None
     if once:
         return "it happens once in a run"
-    if until in kept:
-        return f"it holds until step {until!r}, which has been done"
+    ended = [step for step in (until if isinstance(until, list) else [until]) if step in kept]
+    if ended:
+        return f"it holds until step {ended[0]!r}, which has been done"
     return None

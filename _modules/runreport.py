@@ -8,8 +8,9 @@ import datetime
 
 __virtualname__ = "runreport"
 
-AHEAD = "10 data copied ahead"
-COPY = "10 data copied from the donor"
+# One way to copy has some of them, another one others.
+COPIES = ("10 data copied ahead", "10 data copied from the donor", "10 data streamed from the donor",
+          "10 backup prepared")
 OUTCOMES = {
     "done": "is re-provisioned and verified",
     "running": "is being re-provisioned",
@@ -78,7 +79,7 @@ def _between(begin, end):
 
 
 def _copied(run):
-    took = [run["steps"].get(name, {}).get("seconds") for name in (AHEAD, COPY) if name in run["plan"]]
+    took = [run["steps"].get(name, {}).get("seconds") for name in COPIES if name in run["plan"]]
     seconds = sum(took) if took and None not in took and run.get("copied") else None
     size = run.get("bytes")
     return {"bytes": size, "seconds": seconds,

@@ -63,7 +63,7 @@ ORDER_LIMITS = {
 }
 CHOICES = {
     "on_drift": ("ignore", "plan", "reprovision"),
-    "method": ("rsync",),
+    "method": ("rsync", "mariabackup", "xtrabackup"),
     "compress": ("auto", "none", "lz4", "zstd"),
     "replica_method": ("xtrabackup", "mysqldump", "rsync", "mysqlclone"),
 }
@@ -288,10 +288,13 @@ def merge(tungsten, order):
 
 def way(order):
     """
-    Tell in which way the data are copied: ``warm``, most of them while the donor still serves, or ``cold``. Pure.
+    Tell in which way the data are copied. Pure.
 
     order
         ``reprovision`` of a validated topology, or a run's record.
+
+    Returns ``hot``, by a backup of the donor that goes on serving; ``warm``, most of it while it serves and the rest
+    while it is at rest; or ``cold``, all of it while it is at rest.
 
     CLI Example:
 
@@ -299,6 +302,8 @@ def way(order):
 
         salt-call topology.way '{"method": "rsync", "warm": true}'
     """
+    if order["method"] != "rsync":
+        return "hot"
     return "warm" if order["warm"] else "cold"
 
 

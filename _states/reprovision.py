@@ -257,6 +257,8 @@ def _stop(name, error, gives_back=False):
         _close_step(name, "failed", str(error))
         if run["donor_state"] == "taken" and (not gives_back or state == "aborted"):
             _return_donor(run)
+        elif state == "aborted" and not run["copied"]:
+            _end_copies(run)
         _close_run(run, state, f"{state} at step {name!r}")
     except LostLock as lost:
         return _answer(name, False, f"{lost}\nWhat this step had begun on the nodes goes on there.")
@@ -264,6 +266,15 @@ def _stop(name, error, gives_back=False):
         error = f"{error}\nThe master cannot write its records, which tell less than this: {full}"
         _tell("of_run", {**run, "state": state})
     return _answer(name, False, f"{error}\n{__salt__['runwords.how_to_go_on'](run, name)}")
+
+
+def _end_copies(run):
+    """Of a donor that goes on serving: who wants a run to stop does not want it to be read any longer."""
+    try:
+        __salt__["fleet.ask"](
+            _minions(run, [run["donor"]]), "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+    except Exception as error:  # noqa: BLE001 - what has stopped the run has to be told
+        log.warning("What copies on %s was not ended: %s: %s", run["donor"], type(error).__name__, error)
 
 
 def _return_donor(run):
@@ -317,7 +328,8 @@ def step(name, nodes, sls, expect_minions, timeout=15, few_at_once=False, ways=N
     ways
         The ways to copy, as ``topology.way`` tells them, that have this step; all if not given.
     until
-        The step that ends what this one brings about: a run that goes on does not apply this one again after it.
+        The step that ends what this one brings about, or a list of such: a run that goes on does not apply this one
+        again after it.
     once
         It may happen only once in a run, so a run that goes on does not apply it again at all.
     takes_donor
@@ -421,8 +433,8 @@ def _until_done(name, minions, sls, run, timeout):
 
 def _apply(name, minions, sls, run, timeout, begun):
     shown = {key: run[key] for key in (
-        "run", "failed", "definitive", "primary", "donor", "replica_method", "donor_lease", "compress", "bwlimit",
-        "streams")}
+        "run", "failed", "definitive", "primary", "donor", "method", "replica_method", "donor_lease", "compress",
+        "bwlimit", "streams")}
     returned = __states__["salt.state"](
         name, tgt=minions, tgt_type="list", sls=sls, pillar={"reprovision_run": {**shown, "begun": begun}},
         expect_minions=True, queue=True, timeout=timeout,

@@ -77,7 +77,7 @@
     - nodes: failed primary
     - sls: orch.node.mysqld_stopped
     - expect_minions: True
-    - until: 10 data copied from the donor
+    - until: [10 data copied from the donor, 10 backup prepared]
     - failhard: True
     - require:
       - reprovision: 05 primary shunned, its replicator offline
@@ -88,7 +88,7 @@
     - nodes: failed primary
     - sls: orch.node.data_emptied
     - expect_minions: True
-    - until: 10 data copied from the donor
+    - until: [10 data copied from the donor, 10 backup prepared]
     - failhard: True
     - require:
       - reprovision: 07 mysqld stopped
@@ -114,6 +114,7 @@
     - nodes: donor
     - sls: orch.node.donor_shunned
     - expect_minions: True
+    - ways: [warm, cold]
     - until: 10 data copied from the donor
     - takes_donor: True
     - failhard: True
@@ -126,6 +127,7 @@
     - nodes: donor
     - sls: orch.node.mysqld_stopped
     - expect_minions: True
+    - ways: [warm, cold]
     - until: 10 data copied from the donor
     - failhard: True
     - require:
@@ -137,6 +139,7 @@
     - nodes: donor
     - sls: orch.node.data_copied
     - expect_minions: True
+    - ways: [warm, cold]
     - once: True
     - copies: True
     - failhard: True
@@ -149,11 +152,37 @@
     - nodes: donor
     - sls: orch.node.donor_given_back
     - expect_minions: True
+    - ways: [warm, cold]
     - once: True
     - gives_donor_back: True
     - failhard: True
     - require:
       - reprovision: 10 data copied from the donor
+
+# With `method: mariabackup` or `xtrabackup`, instead of all from `10 data copied ahead` on: the donor is never taken.
+10 data streamed from the donor:
+  reprovision.step:
+    - nodes: donor
+    - sls: orch.node.data_streamed
+    - expect_minions: True
+    - ways: [hot]
+    - once: True
+    - failhard: True
+    - require:
+      - reprovision: 11 donor given back
+
+# What a backup has taken at many moments is brought to one.
+10 backup prepared:
+  reprovision.step:
+    - nodes: failed primary
+    - sls: orch.node.backup_prepared
+    - expect_minions: True
+    - ways: [hot]
+    - once: True
+    - copies: True
+    - failhard: True
+    - require:
+      - reprovision: 10 data streamed from the donor
 
 # Owner and mode as they were before step 8.
 12 ownership restored:
@@ -164,7 +193,7 @@
     - until: 13 mysqld started
     - failhard: True
     - require:
-      - reprovision: 11 donor given back
+      - reprovision: 10 backup prepared
 
 # It has to answer SQL: with MySQL down the reset of step 14 would silently do half.
 13 mysqld started:
