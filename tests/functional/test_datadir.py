@@ -168,6 +168,61 @@ def test_the_whole_way_of_a_copy(loaders, east1, world, tmp_path, reached, monke
     assert not (east1 / "later").exists()
 
 
+def test_the_way_of_a_copy_that_was_made_ahead(loaders, east1, world, tmp_path, reached):
+    """A server that serves writes meanwhile: it changes, takes away and adds, and of a mapped file no time tells it."""
+    donor = tmp_path / "west data"
+    donor.mkdir()
+    fill(donor)
+    (donor / "at rest.ibd").write_text("at rest", encoding="utf-8")
+    for path in donor.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    assert loaders.states.datadir.emptied(name="x", site="east", donor="west3", run="r1").result is True
+    kept = tree(east1)
+    as_west3(world, donor)
+    world.set(running=True,
+              ls={"service": "west", "datasources": {"west3": {"role": "slave", "state": "ONLINE"}}})
+    state, order = loaders.states.datadir.copied_ahead, {"name": "east1", "site": "east", "run": "r1"}
+    ret = state(**order, test=True)
+    assert ret.result is None and tree(east1) == kept
+    ret = state(**order, compress="lz4", bwlimit=100)
+    assert ret.result is True, ret.comment
+    assert ret.changes["east1"]["new"] == "copied ahead"
+    assert set(tree(donor)) ^ set(tree(east1)) == {"auto.cnf"}
+    world.set(ls={"service": "west", "datasources": {"west3": {"role": "slave", "state": "SHUNNED"}}})
+    ret = loaders.states.datadir.copied(**order)
+    assert ret.result is False and "not stopped" in ret.comment
+
+    (donor / "ibdata1").write_text("grown " * 500, encoding="utf-8")
+    (donor / "mysql" / "user.frm").unlink()
+    (donor / "app db" / "new.ibd").write_text("new", encoding="utf-8")
+    # Mapped into memory: another content there, of the same size and time.
+    mapped, there = donor / ".rocksdb" / "x", east1 / ".rocksdb" / "x"
+    os.utime(mapped)
+    there.write_bytes(mapped.read_bytes()[::-1])
+    shutil.copystat(mapped, there)
+    # The same in a file that nobody has written to since: size and time tell of it, as ever.
+    untouched = east1 / "at rest.ibd"
+    untouched.write_text("AT REST", encoding="utf-8")
+    shutil.copystat(donor / "at rest.ibd", untouched)
+
+    world.set(running=False)
+    ret = loaders.states.datadir.copied(**order, compress="zstd")
+    assert ret.result is True, ret.comment
+    assert ret.changes["east1"]["new"] == "equal"
+    assert set(tree(donor)) ^ set(tree(east1)) == {"auto.cnf"}
+    for name in ("ibdata1", "app db/new.ibd", "app db/t 1.ibd", ".rocksdb/x"):
+        assert (east1 / name).read_bytes() == (donor / name).read_bytes(), name
+    assert untouched.read_text(encoding="utf-8") == "AT REST"
+
+    # What lies there now is whole; a copy ahead makes it less than that until the next one.
+    again = loaders.states.datadir.copied(**order, test=True)
+    assert again.result is True and again.changes == {}
+    assert state(**order).result is True
+    ret = loaders.states.datadir.copied(**order, test=True)
+    assert ret.result is None and ret.changes["east1"]["new"].startswith("copy of ")
+    assert loaders.states.datadir.copied(**order).result is True
+
+
 def test_data_outside_through_a_link_are_not_half_copied(loaders, east1, world, tmp_path, reached):
     assert loaders.states.datadir.emptied(name="x", site="east", donor="west3", run="r1").result is True
     donor = tmp_path / "west data"

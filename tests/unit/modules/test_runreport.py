@@ -47,7 +47,8 @@ def test_the_copy_is_a_step_of_the_orchestration():
         assert f"\n{name}:\n" in (ROOT / "orch/reprovision.sls").read_text()
 
 
-@pytest.mark.parametrize("ahead, seconds", [(step(seconds=90), 100), (step("running", seconds=None), None), (None, None)])
+@pytest.mark.parametrize("ahead, seconds", [
+    (step(seconds=90), 100), (step("running", seconds=None), None), (None, None)])
 def test_the_bytes_of_a_warm_run_were_copied_in_both_steps(ahead, seconds):
     run = record()
     run["plan"] = ["00 preflight", runreport.AHEAD, runreport.COPY, "complete"]

@@ -23,23 +23,26 @@ NODE_FILES = sorted((ROOT / "orch" / "node").glob("*.sls"))
 SLS_FILES = [ORCHESTRATION, *NODE_FILES, ROOT / "reactor" / "drift.sls"]
 ALLOWED = {
     "preflight": {"failhard"},
-    "step": {"nodes", "sls", "expect_minions", "one_by_one", "timeout", "until", "once", "takes_donor", "copies",
-             "gives_donor_back", "failhard", "require"},
+    "step": {"nodes", "sls", "expect_minions", "few_at_once", "ways", "timeout", "until", "once", "takes_donor",
+             "copies", "gives_donor_back", "failhard", "require"},
     "verified": {"timeout", "until", "failhard", "require"},
     "complete": {"failhard", "require"},
 }
 REQUISITES = {"require", "failhard"}
-# Step 9 is not needed, rsync writes as root.
-MANUAL = [f"{number:02}" for number in range(1, 21) if number != 9]
+# Step 9 is not needed, rsync writes as root. The donor is taken (06, 07) when the failed primary is ready for its data.
+MANUAL = ["01", "02", "03", "04", "05", "07", "08", "06", "07", *(f"{number}" for number in range(10, 21))]
+AHEAD = "10 data copied ahead"
+COPY = "10 data copied from the donor"
 RUN = {
     "run": "20260101T000000-7",
     "failed": "east",
     "definitive": "west",
     "primary": "east1",
     "donor": "west3",
-    "method": "rsync",
     "replica_method": "xtrabackup",
     "donor_lease": 900,
+    "compress": "zstd",
+    "bwlimit": 50,
     "begun": False,
 }
 SITES = {"east": {"nodes": ["east1", "east2"]}, "west": {"nodes": ["west1", "west3"]}}
@@ -47,6 +50,7 @@ NAMED = {**SITES, "east": {**SITES["east"], "service": "alpha"}}
 # Which host, service and policy each SLS is about, given RUN and NAMED.
 NAMES = {
     "data_copied": {"east1"},
+    "data_copied_ahead": {"east1"},
     "donor_given_back": {"west3"},
     "donor_shunned": {"west3"},
     "failed_service_forgotten": {"alpha"},
@@ -141,11 +145,29 @@ class TestOrchestration:
             path.stem for path in NODE_FILES
         }
 
-    def test_the_manuals_order(self, steps):
-        assert [name[:2] for name, _ in applied(steps)] == MANUAL
+    def test_the_manuals_order_but_for_the_donor(self, steps):
+        assert [name[:2] for name, arguments in applied(steps) if "ways" not in arguments] == MANUAL
+
+    def test_a_warm_run_has_two_steps_more_than_the_manual_and_a_cold_one_one(self, steps):
+        ways = {name: arguments["ways"] for name, arguments in applied(steps) if "ways" in arguments}
+        assert ways == {AHEAD: ["warm"]}
+        assert [len([name for name, _, _ in steps if way in ways.get(name, [way])]) for way in ("warm", "cold")] == [
+            24, 23]
+
+    def test_the_ways_are_those_of_an_order(self, steps):
+        way = load("_modules", "topology").way
+        known = {way({"warm": warm}) for warm in (True, False)}
+        assert all(set(arguments.get("ways", known)) <= known for _, arguments in applied(steps))
+
+    def test_the_donor_serves_until_the_failed_primary_is_ready_for_its_data(self, steps):
+        names = [name for name, _ in applied(steps)]
+        at = names.index("07 mysqld stopped")
+        assert names[at:at + 7] == [
+            "07 mysqld stopped", "08 data locations emptied", AHEAD, "06 donor shunned, its replicator offline",
+            "07 mysqld of the donor stopped", COPY, "11 donor given back"]
 
     @pytest.mark.parametrize(
-        "number, nodes, sls",
+        "name, nodes, sls",
         [
             ("01", "failed primary", "policy_maintenance"),
             ("02", "failed primary", "routers_offline"),
@@ -153,9 +175,11 @@ class TestOrchestration:
             ("04", "failed site", "cross_site_offline"),
             ("05", "failed primary", "primary_shunned"),
             ("06", "donor", "donor_shunned"),
-            ("07", "failed primary and donor", "mysqld_stopped"),
+            ("07 mysqld stopped", "failed primary", "mysqld_stopped"),
+            ("07 mysqld of the donor stopped", "donor", "mysqld_stopped"),
             ("08", "failed primary", "data_emptied"),
-            ("10", "donor", "data_copied"),
+            (AHEAD, "donor", "data_copied_ahead"),
+            (COPY, "donor", "data_copied"),
             ("11", "donor", "donor_given_back"),
             ("12", "failed primary", "data_owned"),
             ("13", "failed primary", "mysqld_running"),
@@ -168,14 +192,13 @@ class TestOrchestration:
             ("20", "failed primary", "policy_automatic"),
         ],
     )
-    def test_what_is_done_where(self, steps, number, nodes, sls):
-        ((_, arguments),) = [step for step in applied(steps) if step[0].startswith(f"{number} ")]
+    def test_what_is_done_where(self, steps, name, nodes, sls):
+        ((_, arguments),) = [step for step in applied(steps) if f"{step[0]} ".startswith(f"{name} ")]
         assert (arguments["nodes"], arguments["sls"]) == (nodes, f"orch.node.{sls}")
 
-    def test_one_target_at_a_time_is_provisioned(self, steps):
-        assert [name[:2] for name, arguments in applied(steps) if arguments.get("one_by_one") is True] == [
-            "16"
-        ]
+    def test_only_replicas_are_provisioned_as_many_at_a_time_as_ordered(self, steps):
+        assert {name[:2]: arguments["few_at_once"] for name, arguments in applied(steps) if "few_at_once" in arguments
+                } == {"16": True}
 
     def test_what_a_step_brings_about_ends_with_a_later_one(self, steps):
         names = [name for name, _, _ in steps]
@@ -185,21 +208,23 @@ class TestOrchestration:
                 assert "once" not in arguments, name
 
     def test_with_which_step_it_ends(self, steps):
-        ends = {name[:2]: arguments["until"][:2] for name, _, arguments in steps if "until" in arguments}
-        assert ends == {
-            "01": "20", "02": "19", "03": "18", "04": "17", "05": "15", "06": "10", "07": "10", "08": "10", "12": "13",
-            "ve": "19",
-        }
+        ends = [(name[:2], arguments["until"][:2]) for name, _, arguments in steps if "until" in arguments]
+        assert ends == [
+            ("01", "20"), ("02", "19"), ("03", "18"), ("04", "17"), ("05", "15"), ("07", "10"), ("08", "10"),
+            ("10", "10"), ("06", "10"), ("07", "10"), ("12", "13"), ("ve", "19"),
+        ]
+        # That of number 10 that has to be done for it is the copy, which every way has.
+        assert {arguments["until"] for name, _, arguments in steps if arguments.get("until", "")[:2] == "10"} == {COPY}
 
-    @pytest.mark.parametrize("option, numbers", [
-        ("once", ["10", "11", "14"]),
-        ("takes_donor", ["06"]),
-        ("copies", ["10"]),
-        ("gives_donor_back", ["11"]),
+    @pytest.mark.parametrize("option, names", [
+        ("once", [COPY, "11 donor given back", "14 own service reset and online"]),
+        ("takes_donor", ["06 donor shunned, its replicator offline"]),
+        ("copies", [COPY]),
+        ("gives_donor_back", ["11 donor given back"]),
     ])
-    def test_which_steps_happen_once_and_deal_with_the_donor(self, steps, option, numbers):
-        given = {name[:2]: arguments[option] for name, _, arguments in steps if option in arguments}
-        assert given == dict.fromkeys(numbers, True)
+    def test_which_steps_happen_once_and_deal_with_the_donor(self, steps, option, names):
+        given = {name: arguments[option] for name, _, arguments in steps if option in arguments}
+        assert given == dict.fromkeys(names, True)
 
     def test_the_donor_is_needed_by_no_step_beyond_the_one_that_gives_it_back(self, steps):
         """Whatever needs it at rest is behind a run that goes on once the copy has been made."""
@@ -300,12 +325,17 @@ class TestNodeFiles:
         assert emptied == {"site": "east", "donor": "west3", "run": RUN["run"]}
         (_, _, copied) = list(chunks(render(ROOT / "orch/node/data_copied.sls", pillar=self.pillar(NAMED))))[-1]
         copied.pop("require")
-        assert copied == {"name": "east1", "site": "east", "run": RUN["run"], "begun": False, "wait": 5}
+        told = {"name": "east1", "site": "east", "run": RUN["run"], "begun": False, "wait": 5, "compress": "zstd",
+                "bwlimit": 50}
+        assert copied == told
+        ((_, function, ahead),) = chunks(
+            render(ROOT / "orch/node/data_copied_ahead.sls", pillar=self.pillar(NAMED)))
+        assert function == "datadir.copied_ahead" and ahead == told, "nothing else is done to a donor that serves"
         ((_, _, owned),) = chunks(render(ROOT / "orch/node/data_owned.sls", pillar=self.pillar(NAMED)))
         assert owned == {"run": RUN["run"]}
 
     @pytest.mark.parametrize("begun", [False, True])
-    @pytest.mark.parametrize("stem", ["data_copied", "replica_provisioned"])
+    @pytest.mark.parametrize("stem", ["data_copied", "data_copied_ahead", "replica_provisioned"])
     def test_a_long_job_knows_whether_it_was_begun_and_is_not_waited_for(self, render, stem, begun):
         pillar = {**self.pillar(SITES), "reprovision_run": {**RUN, "begun": begun}}
         arguments = list(chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=pillar)))[-1][2]
@@ -315,7 +345,7 @@ class TestNodeFiles:
 
     def test_no_other_file_begins_a_long_job(self):
         assert {path.stem for path in NODE_FILES if "begun" in path.read_text()} == {
-            "data_copied", "replica_provisioned"}
+            "data_copied", "data_copied_ahead", "replica_provisioned"}
 
     @pytest.mark.parametrize("begun", [False, True])
     def test_the_pillar_of_these_tests_is_the_one_that_a_step_tells(self, monkeypatch, begun):

@@ -24,6 +24,7 @@ resume = load("_modules", "resume")
 runlock = load("_modules", "runlock")
 survey = load("_modules", "survey")
 verify = load("_modules", "verify")
+planning = load("_modules", "planning")
 plans = load("_modules", "plans")
 runrecord = load("_modules", "runrecord")
 driftfindings = load("_modules", "driftfindings")
@@ -133,6 +134,7 @@ def functions():
         "runwords.plan": create_autospec(runwords.plan, side_effect=runwords.plan),
         "runwords.how_to_go_on": create_autospec(runwords.how_to_go_on, side_effect=runwords.how_to_go_on),
         "topology.merge": create_autospec(topology.merge, side_effect=topology.merge),
+        "topology.way": create_autospec(topology.way, side_effect=topology.way),
         "survey.take": create_autospec(survey.take, side_effect=lambda *_: copy.deepcopy(FOUND)),
         "readiness.text": readiness.text,
         "resume.done": resume.done,
@@ -235,7 +237,8 @@ def previously(**more):
     step_done = {"state": "done", "done_in": 1, "comment": "done"}
     record = {
         "run": "20260101T000000-7", "state": "running", "failed": "east", "definitive": "west", "primary": "east1",
-        "donor": "west3", "primaries": PRIMARIES, "method": "rsync", "replica_method": "xtrabackup", "plan": PLAN,
+        "donor": "west3", "primaries": PRIMARIES, "method": "rsync", "warm": True,
+        "replica_method": "xtrabackup", "plan": PLAN,
         "nodes": {"east": {"east1": "m1", "east2": "m2", "east3": "m3"},
                   "west": {name: name for name in ("west1", "west2", "west3")}, "north": {"north1": "north1"}},
         "attempts": [{"started": "2026-01-01T00:00:00Z", "pid": 7, "who": "bob"}], "kept": [], "copied": False,
@@ -616,6 +619,80 @@ class TestResuming:
         functions["verify.services"].assert_not_called()
 
 
+AHEAD = "10 ahead"
+
+
+class TestWays:
+    """A step that only some ways to copy have."""
+
+    @pytest.fixture(autouse=True)
+    def lowstate(self, monkeypatch):
+        chunks = [{"name": name, "state": "reprovision"} for name in PLAN] + [{"name": "x", "state": "test"}]
+        chunks.insert(2, {"name": AHEAD, "state": "reprovision", "ways": ["warm"]})
+        chunks.insert(3, {"name": "10 of both", "state": "reprovision", "ways": ["warm", "cold"]})
+        chunks.insert(4, {"name": "10 of another", "state": "reprovision", "ways": ["tar"]})
+        monkeypatch.setattr(reprovision, "__lowstate__", chunks, raising=False)
+
+    def begin(self, warm):
+        reprovision.__pillar__["reprovision"] = {"warm": warm}
+        assert reprovision.preflight("00 preflight")["result"] is not False
+
+    @pytest.mark.parametrize("warm, more", [(True, [AHEAD, "10 of both"]), (False, ["10 of both"])])
+    def test_a_run_has_the_steps_of_its_way(self, functions, warm, more):
+        self.begin(warm)
+        plan = [*PLAN[:2], *more, *PLAN[2:]]
+        assert saved()["plan"] == plan and saved()["warm"] is warm
+        assert functions["survey.take"].call_args.args[2] == plan
+
+    @pytest.mark.parametrize("test", [True, False])
+    def test_a_step_of_another_way_is_none(self, minions, events, test):
+        set_test(test)
+        self.begin(False)
+        events.reset_mock()
+        ret = step(AHEAD, "donor", ways=["warm"], takes_donor=True)
+        assert (ret["result"], ret["comment"], ret["changes"]) == (True, "No step of a cold copy.", {})
+        assert ret["comment"].startswith(planning.NOT_PLANNED), "a plan leaves it out by these words"
+        assert minions.calls == []
+        events.assert_not_called()
+        if not test:
+            assert AHEAD not in saved()["steps"] and saved()["donor_state"] == "in its site"
+
+    def test_one_of_its_own_way_is_a_step_like_all(self, minions, events):
+        self.begin(True)
+        assert step(AHEAD, "donor", ways=["warm"])["result"] is True
+        assert targets(minions) == [["west3"]] and saved()["steps"][AHEAD]["state"] == "done"
+        assert (events.call_args.kwargs["number"], events.call_args.kwargs["of"]) == (3, 8)
+
+    def test_it_is_known_by_its_words_in_a_plan(self, functions):
+        """The one whose steps are told to people: a step left out is not among them."""
+        set_test(True)
+        self.begin(False)
+        states = {"a": {**step(AHEAD, "donor", ways=["warm"]), "__run_num__": 0}}
+        assert planning.steps(states, reprovision.__context__["reprovision"]["topology"]) == []
+
+
+class TestPace:
+    """How a run goes about it is each attempt's own."""
+
+    PACE = {"donor_lease": 60, "patience": 7, "compress": "zstd", "bwlimit": 50, "replica_parallel": 3}
+
+    def test_a_first_run(self):
+        reprovision.__pillar__["reprovision"] = dict(self.PACE)
+        reprovision.preflight("00 preflight")
+        assert {key: saved()[key] for key in self.PACE} == self.PACE
+
+    def test_one_that_goes_on(self, functions, minions):
+        previously(**dict.fromkeys(self.PACE, 1))
+        resumes(functions)
+        reprovision.__pillar__["reprovision"] = dict(self.PACE)
+        reprovision.preflight("00 preflight")
+        assert saved()["run"] == "20260101T000000-7"
+        assert {key: saved()[key] for key in self.PACE} == self.PACE
+        step()
+        told = minions.calls[0][1]["pillar"]["reprovision_run"]
+        assert (told["compress"], told["bwlimit"], told["donor_lease"]) == ("zstd", 50, 60)
+
+
 @pytest.mark.usefixtures("begun")
 class TestStep:
     @pytest.mark.parametrize(
@@ -625,7 +702,6 @@ class TestStep:
             ("failed replicas", ["m2", "m3"]),
             ("failed site", ["m1", "m2", "m3"]),
             ("donor", ["west3"]),
-            ("failed primary and donor", ["m1", "west3"]),
             ("other sites", ["west1", "west2", "west3", "north1"]),
         ],
     )
@@ -635,7 +711,6 @@ class TestStep:
             "failed replicas",
             "failed site",
             "donor",
-            "failed primary and donor",
             "other sites",
         }
         assert step(nodes=nodes)["result"] is True
@@ -657,9 +732,10 @@ class TestStep:
                     "definitive": "west",
                     "primary": "east1",
                     "donor": "west3",
-                    "method": "rsync",
                     "replica_method": "xtrabackup",
                     "donor_lease": 900,
+                    "compress": "none",
+                    "bwlimit": 0,
                     "begun": False,
                 }
             },
@@ -751,7 +827,7 @@ class TestStep:
         assert lines[-1].endswith(
             "salt-run state.orch orch.reprovision "
             'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3", "method": "rsync", '
-            '"replica_method": "xtrabackup"}}\''
+            '"warm": true, "replica_method": "xtrabackup"}}\''
         )
         record = saved()
         assert record["state"] == "failed" and record["finished"]
@@ -768,21 +844,30 @@ class TestStep:
         assert saved()["state"] == "failed"
 
     @pytest.mark.parametrize("test", [True, False])
-    def test_one_by_one_stops_at_the_first_that_fails(self, minions, test):
+    @pytest.mark.parametrize("at_once, groups", [
+        (1, [["m1"], ["m2"], ["m3"]]), (2, [["m1", "m2"], ["m3"]]), (3, [["m1", "m2", "m3"]]),
+        (9, [["m1", "m2", "m3"]])])
+    def test_few_at_once_stops_where_one_fails(self, minions, test, at_once, groups):
         set_test(test)
-        assert step(nodes="failed site", one_by_one=True)["result"] is (None if test else True)
-        assert targets(minions) == [["m1"], ["m2"], ["m3"]]
+        reprovision.__context__["reprovision"]["run"]["replica_parallel"] = at_once
+        assert step(nodes="failed site", few_at_once=True)["result"] is (None if test else True)
+        assert targets(minions) == groups
         minions.calls.clear()
         minions.answers["m2"] = states("m2", False, {}, "no")
-        ret = step(nodes="failed site", one_by_one=True)
+        ret = step(nodes="failed site", few_at_once=True)
         assert ret["result"] is False and "m1: done" in ret["comment"]
-        assert targets(minions) == [["m1"], ["m2"]]
+        assert targets(minions) == groups[:next(at for at, group in enumerate(groups) if "m2" in group) + 1]
 
-    @pytest.mark.parametrize("one_by_one", [True, False])
-    def test_a_role_of_nobody(self, minions, one_by_one):
+    def test_how_many_at_once_is_said_of_replicas_alone(self, minions):
+        reprovision.__context__["reprovision"]["run"]["replica_parallel"] = 2
+        step(nodes="failed site")
+        assert targets(minions) == [["m1", "m2", "m3"]]
+
+    @pytest.mark.parametrize("few_at_once", [True, False])
+    def test_a_role_of_nobody(self, minions, few_at_once):
         run = reprovision.__context__["reprovision"]["run"]
         run["nodes"]["east"] = {"east1": "m1"}
-        ret = step(nodes="failed replicas", one_by_one=one_by_one)
+        ret = step(nodes="failed replicas", few_at_once=few_at_once)
         assert ret["result"] is True and ret["comment"] == "There are no such nodes."
         assert minions.calls == []
 
@@ -846,7 +931,7 @@ class TestDonor:
 
     @pytest.mark.parametrize("name, nodes, more", [
         ("06 donor shunned", "donor", {"takes_donor": True}),
-        ("01 policy", "failed primary and donor", {}),
+        ("01 policy", "failed site", {}),
         ("01 policy", "failed primary", {}),
         ("01 policy", "donor", {"once": True, "copies": True}),
     ])
@@ -1126,7 +1211,12 @@ class TestLongJobs:
         assert asked == ["m1", "m3", "m3", "m3"]
         assert targets(minions) == [["m1", "m2", "m3"]] * 2
 
-    def test_one_by_one_each_begins_for_itself(self, minions, functions):
+    @pytest.mark.parametrize("at_once, told", [
+        (1, [(["m2"], False), (["m2"], True), (["m3"], False), (["m3"], True)]),
+        (2, [(["m2", "m3"], False), (["m2", "m3"], True)]),
+    ])
+    def test_of_few_at_once_each_group_begins_for_itself(self, minions, functions, at_once, told):
+        reprovision.__context__["reprovision"]["run"]["replica_parallel"] = at_once
         minions.answers.update({minion: {"a": {**self.RUNNING, "changes": {"still running": f"tprovision-{minion}"}}}
                                 for minion in ("m2", "m3")})
 
@@ -1135,9 +1225,8 @@ class TestLongJobs:
             return {"answers": {nodes[0]: {"state": "done"}}, "faults": {}}
 
         functions["fleet.gather"].side_effect = gather
-        assert step(nodes="failed replicas", one_by_one=True)["result"] is True
-        assert [(target, kwargs["pillar"]["reprovision_run"]["begun"]) for target, kwargs in minions.calls] == [
-            (["m2"], False), (["m2"], True), (["m3"], False), (["m3"], True)]
+        assert step(nodes="failed replicas", few_at_once=True)["result"] is True
+        assert [(target, kwargs["pillar"]["reprovision_run"]["begun"]) for target, kwargs in minions.calls] == told
 
     def test_a_node_that_is_silent_for_a_while_is_waited_for(self, answers):
         """Twice nearly as long as the patience: each silence counts for itself."""
