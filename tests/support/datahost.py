@@ -1,5 +1,5 @@
-"""A host whose data may be emptied, for the unit tests of hostrecord, datalocation, dataguard, copytarget, datacopy
-and datadir.
+"""A host whose data may be emptied, for the unit tests of hostrecord, datalocation, dataguard, copystreams, copytarget,
+datacopy and datadir.
 
 These are the real ones and call one another, over a real directory; the server, the cluster and the topology beneath
 them say what ``facts`` says. Each test spoils something of that.
@@ -11,6 +11,7 @@ from unittest.mock import create_autospec
 from tests.support.loader import load
 
 cctrl = load("_modules", "cctrl")
+copystreams = load("_modules", "copystreams")
 copytarget = load("_modules", "copytarget")
 datacontent = load("_modules", "datacontent")
 datacopy = load("_modules", "datacopy")
@@ -26,11 +27,13 @@ BINLOGS = ["mysql-bin.[0-9]*", "mysql-bin.index", "mysql-bin.state"]
 
 # What these modules call of one another.
 REAL = {
+    "copystreams.split": copystreams.split,
     "copytarget.address": copytarget.address,
     "copytarget.guard_places": copytarget.guard_places,
     "copytarget.record": copytarget.record,
     "copytarget.ssh": copytarget.ssh,
     "copytarget.tell": copytarget.tell,
+    "copytarget.transport": copytarget.transport,
     "datadir.begun": datadir.begun,
     "dataguard.check": dataguard.check,
     "dataguard.cluster": dataguard.cluster,
@@ -108,8 +111,9 @@ def spoil(facts, keys, value):
 def run_all(argv, **kwargs):
     """Salt's own, as far as these modules rely on it."""
     assert kwargs["python_shell"] is False
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return {"retcode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+    done = subprocess.run(argv, capture_output=True, check=False)
+    encoding = kwargs.get("output_encoding", "utf-8")
+    return {"retcode": done.returncode, "stdout": done.stdout.decode(encoding), "stderr": done.stderr.decode(encoding)}
 
 
 def new_functions(facts):
@@ -142,7 +146,7 @@ def new_functions(facts):
 
 def loader_modules(functions):
     """What ``configure_loader_modules`` has to return."""
-    modules = (hostrecord, datalocation, dataguard, copytarget, datacopy, datadir)
+    modules = (hostrecord, datalocation, dataguard, copystreams, copytarget, datacopy, datadir)
     return {module: {"__salt__": functions} for module in modules}
 
 

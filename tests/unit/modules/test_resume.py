@@ -73,10 +73,10 @@ class TestRefusal:
         [
             ({"failed": "north"}, "failed"),
             ({"definitive": "north"}, "definitive"),
-            ({"method": "scp"}, "method"),
+            ({"method": "mariabackup"}, "method"),
             ({"replica_method": "mysqldump"}, "replica_method"),
             ({"warm": False}, "warm"),
-            ({"method": "scp", "warm": False}, "method and warm"),
+            ({"method": "mariabackup", "warm": False}, "method and warm"),
             ({"definitive": "north", "replica_method": "rsync"}, "definitive and replica_method"),
         ],
     )
@@ -105,7 +105,7 @@ class TestRefusal:
 
     @pytest.mark.parametrize(
         "order", [{"insist": True}, {"donor_lease": 60}, {"patience": 600}, {"compress": "zstd"}, {"bwlimit": 50},
-                  {"replica_parallel": 2}], ids=lambda order: next(iter(order))
+                  {"streams": 8}, {"replica_parallel": 2}], ids=lambda order: next(iter(order))
     )
     def test_what_decides_nothing_about_the_steps_may_be_another(self, order):
         assert resume.refusal(record(), topology(**order)) is None
@@ -198,3 +198,12 @@ class TestLeftOut:
     @pytest.mark.parametrize("until", [None, "15 welcomed"])
     def test_what_may_happen_once_is_not(self, until):
         assert resume.left_out("10 copied", until, True, ["10 copied"]) == "it happens once in a run"
+
+    @pytest.mark.parametrize("until", [
+        ["10 copied", "10 prepared"], ["10 prepared", "10 copied"], ["10 prepared", "of no plan", "10 copied"]])
+    def test_of_several_ways_each_has_an_end_of_its_own(self, until):
+        assert resume.left_out("05 shunned", until, False, ["05 shunned"]) is None
+        assert resume.left_out("05 shunned", until, False, ["10 copied"]) is None, "it was never done itself"
+        for end in ("10 copied", "10 prepared"):
+            assert resume.left_out("05 shunned", until, False, ["05 shunned", end]) == (
+                f"it holds until step {end!r}, which has been done")

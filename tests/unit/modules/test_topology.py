@@ -52,7 +52,9 @@ GOOD_CASES = [
     ("reprovision:patience", 86400),
     ("reprovision:replica_method", "mysqlclone"),
     *(("reprovision:warm", value) for value in (True, False)),
-    *(("reprovision:compress", value) for value in ("none", "lz4", "zstd")),
+    *(("reprovision:method", value) for value in ("rsync", "mariabackup", "xtrabackup")),
+    *(("reprovision:compress", value) for value in ("auto", "none", "lz4", "zstd")),
+    *(("reprovision:streams", value) for value in (1, 16)),
     *(("reprovision:bwlimit", value) for value in (0, 1, 100000)),
     *(("reprovision:replica_parallel", value) for value in (1, 9)),
     ("sites:east:on_drift", "reprovision"),
@@ -112,13 +114,16 @@ BAD_CASES = [
     ("reprovision:failed", ["east"], "tungsten:reprovision:failed"),
     ("reprovision:definitive", {"west": 1}, "tungsten:reprovision:definitive"),
     ("reprovision:donor", ["west2"], "tungsten:reprovision:donor"),
-    ("reprovision:method", "scp", "tungsten:reprovision:method"),
+    *(("reprovision:method", value, "tungsten:reprovision:method")
+      for value in ("scp", "", None, ["rsync"], "xtrabackup --help")),
     ("reprovision:replica_method", "rm", "tungsten:reprovision:replica_method"),
     *(("reprovision:warm", value, "tungsten:reprovision:warm") for value in ("yes", 1, 0, None, [])),
     *(("reprovision:compress", value, "tungsten:reprovision:compress")
       for value in ("gzip", "", None, True, ["zstd"], "zstd --delete")),
     *(("reprovision:bwlimit", value, "tungsten:reprovision:bwlimit")
       for value in (-1, 100001, True, "50", 1.5, None, [1])),
+    *(("reprovision:streams", value, "tungsten:reprovision:streams")
+      for value in (0, 17, -1, True, "4", 1.5, None, [4])),
     *(("reprovision:replica_parallel", value, "tungsten:reprovision:replica_parallel")
       for value in (0, 10, -1, True, "2", 1.5, None)),
     ("reprovision:insist", "yes", "tungsten:reprovision:insist"),
@@ -242,8 +247,9 @@ def test_defaults():
     assert checked["topology"]["reprovision"] == {
         "method": "rsync",
         "warm": True,
-        "compress": "none",
+        "compress": "auto",
         "bwlimit": 0,
+        "streams": 4,
         "replica_parallel": 1,
         "replica_method": "xtrabackup",
         "insist": False,
@@ -282,9 +288,20 @@ def test_the_schema_tells_the_same_limits():
     assert told == {key: (least, most) for key, (_, least, most) in topology.ORDER_LIMITS.items()}
 
 
-@pytest.mark.parametrize("warm, way", [(True, "warm"), (False, "cold")])
-def test_the_way_of_a_copy(warm, way):
-    assert topology.way(topology.merge(copy.deepcopy(GOOD), {"warm": warm})["reprovision"]) == way
+@pytest.mark.parametrize("order, way", [
+    ({}, "warm"), ({"warm": True}, "warm"), ({"warm": False}, "cold"), ({"method": "rsync", "warm": False}, "cold"),
+    *(({"method": method, "warm": warm}, "hot") for method in ("mariabackup", "xtrabackup") for warm in (True, False)),
+])
+def test_the_way_of_a_copy(order, way):
+    assert topology.way(topology.merge(copy.deepcopy(GOOD), order)["reprovision"]) == way
+
+
+def test_every_way_to_take_a_backup_is_known_to_who_takes_it():
+    assert set(topology.CHOICES["method"]) == {"rsync", *load("_modules", "hotguard").METHODS}
+
+
+def test_every_way_to_compress_is_known_to_who_compresses():
+    assert topology.CHOICES["compress"] == load("_modules", "copytarget").COMPRESSION
 
 
 def test_validate_leaves_the_pillar_alone():
@@ -340,7 +357,8 @@ class TestMerge:
 
     @pytest.mark.parametrize(
         "key, value", [("insist", True), ("fresh", True), ("donor_lease", 60), ("patience", 7), ("warm", False),
-                       ("compress", "zstd"), ("bwlimit", 50), ("replica_parallel", 3)]
+                       ("compress", "zstd"), ("bwlimit", 50), ("streams", 8), ("replica_parallel", 3),
+                       ("method", "xtrabackup")]
     )
     def test_what_only_this_run_is_told_holds_for_it(self, key, value):
         assert self.order({key: value})[key] == value
@@ -370,9 +388,11 @@ class TestMerge:
             ({"fresh": "yes"}, "tungsten:reprovision:fresh: must be true or false"),
             ({"patience": 4}, "tungsten:reprovision:patience: must be a whole number of seconds, 5 to 86400"),
             ({"warm": "no"}, "tungsten:reprovision:warm: must be true or false"),
-            ({"compress": "gzip"}, "tungsten:reprovision:compress: 'gzip' must be one of none, lz4, zstd"),
+            ({"compress": "gzip"}, "tungsten:reprovision:compress: 'gzip' must be one of auto, none, lz4, zstd"),
             ({"bwlimit": -1},
              "tungsten:reprovision:bwlimit: must be a whole number of megabytes a second, 0 to 100000"),
+            ({"method": "tar"}, "tungsten:reprovision:method: 'tar' must be one of rsync, mariabackup, xtrabackup"),
+            ({"streams": 17}, "tungsten:reprovision:streams: must be a whole number of connections, 1 to 16"),
             ({"replica_parallel": 0},
              "tungsten:reprovision:replica_parallel: must be a whole number of replicas, 1 to 9"),
             ({"failed": "south"}, "tungsten:reprovision:failed: 'south' is not one of the sites east, west"),
