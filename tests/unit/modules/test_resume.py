@@ -105,7 +105,7 @@ class TestRefusal:
 
     @pytest.mark.parametrize(
         "order", [{"insist": True}, {"donor_lease": 60}, {"patience": 600}, {"compress": "zstd"}, {"bwlimit": 50},
-                  {"replica_parallel": 2}], ids=lambda order: next(iter(order))
+                  {"streams": 8}, {"replica_parallel": 2}], ids=lambda order: next(iter(order))
     )
     def test_what_decides_nothing_about_the_steps_may_be_another(self, order):
         assert resume.refusal(record(), topology(**order)) is None
@@ -198,3 +198,10 @@ class TestLeftOut:
     @pytest.mark.parametrize("until", [None, "15 welcomed"])
     def test_what_may_happen_once_is_not(self, until):
         assert resume.left_out("10 copied", until, True, ["10 copied"]) == "it happens once in a run"
+
+    @pytest.mark.parametrize("kept, ended", [
+        (["05 shunned"], None), (["05 shunned", "10 copied"], "10 copied"),
+        (["05 shunned", "10 streamed"], "10 streamed")])
+    def test_of_several_steps_each_ends_it(self, kept, ended):
+        words = ended and f"it holds until step {ended!r}, which has been done"
+        assert resume.left_out("05 shunned", ["10 copied", "10 streamed"], False, kept) == words

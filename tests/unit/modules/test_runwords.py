@@ -154,16 +154,30 @@ class TestHowToGoOn:
         assert words[1:] == [self.SERVED, "The donor west3 is back in its site.", self.LAST]
 
 
-@pytest.mark.parametrize("log, expected", [
-    ("", {}),
-    (None, {}),
-    ("sending incremental file list", {}),
-    ("      1,234,567  45%   10.00MB/s    0:00:10", {"bytes": 1234567, "percent": 45, "rate": "10.00MB/s"}),
-    ("a 99% of all\n  5  1%  1.0kB/s  0:00:01\n 90  100%  2.0kB/s  0:00:00 (xfr#3)",
-     {"bytes": 90, "percent": 100, "rate": "2.0kB/s"}),
+@pytest.mark.parametrize("logs, expected", [
+    ([], {}),
+    ([""], {}),
+    ([None, ""], {}),
+    (["sending incremental file list"], {}),
+    (["      1,234,567  45%   10.00MB/s    0:00:10"], {"bytes": 1234567, "percent": 45, "rate": "10.5 MB/s"}),
+    (["a 99% of all\n  5  1%  1.0kB/s  0:00:01\n 90  100%  2.0kB/s  0:00:00 (xfr#3)"],
+     {"bytes": 90, "percent": 100, "rate": "2.0 kB/s"}),
+    (["  100  0%  100.00B/s  0:00:10"], {"bytes": 100, "percent": 0, "rate": "100 bytes/s"}),
 ])
-def test_progress_is_what_rsync_said_last(log, expected):
-    assert runwords.copy_progress(log) == expected
+def test_progress_is_what_rsync_said_last(logs, expected):
+    assert runwords.copy_progress(logs) == expected
+
+
+@pytest.mark.parametrize("logs, expected", [
+    # 300 of 400 and 100 of 1000 bytes are 400 of 1400.
+    (["  300  75%  3.00MB/s  0:00:01", "  100  10%  1.00MB/s  0:00:09"],
+     {"bytes": 400, "percent": 28, "rate": "4.2 MB/s"}),
+    (["  300  100%  1.00GB/s  0:00:00", "", None], {"bytes": 300, "percent": 100, "rate": "1.1 GB/s"}),
+    (["  300  75%  1.00kB/s  0:00:01", "  7  0%  1.00kB/s  0:00:09"],
+     {"bytes": 307, "percent": 76, "rate": "2.0 kB/s"}),
+])
+def test_of_several_side_by_side_it_is_the_sum(logs, expected):
+    assert runwords.copy_progress(logs) == expected
 
 
 @pytest.mark.parametrize("seconds, told", [

@@ -52,7 +52,9 @@ GOOD_CASES = [
     ("reprovision:patience", 86400),
     ("reprovision:replica_method", "mysqlclone"),
     *(("reprovision:warm", value) for value in (True, False)),
-    *(("reprovision:compress", value) for value in ("none", "lz4", "zstd")),
+    *(("reprovision:compress", value) for value in ("auto", "none", "lz4", "zstd")),
+    *(("reprovision:method", value) for value in ("rsync", "mariabackup", "xtrabackup")),
+    *(("reprovision:streams", value) for value in (1, 16)),
     *(("reprovision:bwlimit", value) for value in (0, 1, 100000)),
     *(("reprovision:replica_parallel", value) for value in (1, 9)),
     ("sites:east:on_drift", "reprovision"),
@@ -119,6 +121,7 @@ BAD_CASES = [
       for value in ("gzip", "", None, True, ["zstd"], "zstd --delete")),
     *(("reprovision:bwlimit", value, "tungsten:reprovision:bwlimit")
       for value in (-1, 100001, True, "50", 1.5, None, [1])),
+    *(("reprovision:streams", value, "tungsten:reprovision:streams") for value in (0, 17, True, "4", 1.5, None)),
     *(("reprovision:replica_parallel", value, "tungsten:reprovision:replica_parallel")
       for value in (0, 10, -1, True, "2", 1.5, None)),
     ("reprovision:insist", "yes", "tungsten:reprovision:insist"),
@@ -242,8 +245,9 @@ def test_defaults():
     assert checked["topology"]["reprovision"] == {
         "method": "rsync",
         "warm": True,
-        "compress": "none",
+        "compress": "auto",
         "bwlimit": 0,
+        "streams": 4,
         "replica_parallel": 1,
         "replica_method": "xtrabackup",
         "insist": False,
@@ -282,9 +286,11 @@ def test_the_schema_tells_the_same_limits():
     assert told == {key: (least, most) for key, (_, least, most) in topology.ORDER_LIMITS.items()}
 
 
-@pytest.mark.parametrize("warm, way", [(True, "warm"), (False, "cold")])
-def test_the_way_of_a_copy(warm, way):
-    assert topology.way(topology.merge(copy.deepcopy(GOOD), {"warm": warm})["reprovision"]) == way
+@pytest.mark.parametrize("order, way", [
+    ({}, "warm"), ({"warm": True}, "warm"), ({"warm": False}, "cold"), ({"method": "mariabackup"}, "hot"),
+    ({"method": "xtrabackup"}, "hot"), ({"method": "xtrabackup", "warm": False}, "hot")])
+def test_the_way_of_a_copy(order, way):
+    assert topology.way(topology.merge(copy.deepcopy(GOOD), order)["reprovision"]) == way
 
 
 def test_validate_leaves_the_pillar_alone():
@@ -340,7 +346,7 @@ class TestMerge:
 
     @pytest.mark.parametrize(
         "key, value", [("insist", True), ("fresh", True), ("donor_lease", 60), ("patience", 7), ("warm", False),
-                       ("compress", "zstd"), ("bwlimit", 50), ("replica_parallel", 3)]
+                       ("compress", "zstd"), ("bwlimit", 50), ("streams", 8), ("replica_parallel", 3)]
     )
     def test_what_only_this_run_is_told_holds_for_it(self, key, value):
         assert self.order({key: value})[key] == value
@@ -370,7 +376,7 @@ class TestMerge:
             ({"fresh": "yes"}, "tungsten:reprovision:fresh: must be true or false"),
             ({"patience": 4}, "tungsten:reprovision:patience: must be a whole number of seconds, 5 to 86400"),
             ({"warm": "no"}, "tungsten:reprovision:warm: must be true or false"),
-            ({"compress": "gzip"}, "tungsten:reprovision:compress: 'gzip' must be one of none, lz4, zstd"),
+            ({"compress": "gzip"}, "tungsten:reprovision:compress: 'gzip' must be one of auto, none, lz4, zstd"),
             ({"bwlimit": -1},
              "tungsten:reprovision:bwlimit: must be a whole number of megabytes a second, 0 to 100000"),
             ({"replica_parallel": 0},

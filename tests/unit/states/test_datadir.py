@@ -11,6 +11,7 @@ dataguard = load("_modules", "dataguard")
 datalocation = load("_modules", "datalocation")
 datadir = load("_states", "datadir")
 
+TRANSPORT = {"compress": "zstd", "bwlimit": 0, "streams": 4, "rate": 40}
 PLACES = {"datadir": {"path": "/data", "files": []}}
 
 
@@ -33,10 +34,10 @@ def functions(host):
     def empty(site, donor, run):
         host.update(entries=0, emptied=run)
 
-    def sync(target, site, run, begun=False, wait=1, deadline=1, compress="none", bwlimit=0):
+    def sync(target, site, run, begun=False, wait=1, deadline=1, compress="auto", bwlimit=0, streams=4):
         copied = bool(host["differences"])
         host.update(differences=[])
-        return {"running": None, "copied": copied}
+        return {"running": None, "copied": copied, "transport": TRANSPORT}
 
     dunder = {
         "dataguard.check": create_autospec(dataguard.check, return_value=PLACES),
@@ -49,7 +50,8 @@ def functions(host):
             datacopy.differences, side_effect=lambda target, site, run: host["differences"]
         ),
         "datacopy.sync": create_autospec(datacopy.sync, side_effect=sync),
-        "datacopy.ahead": create_autospec(datacopy.ahead, return_value={"running": None}),
+        "datacopy.ahead": create_autospec(
+            datacopy.ahead, return_value={"running": None, "transport": TRANSPORT}),
         "datadir.copy": create_autospec(module.copy, side_effect=lambda: host.get("copy", {"run": "r-1"})),
         "datadir.misowned": create_autospec(module.misowned, side_effect=lambda: host["wrong"]),
         "datadir.own": create_autospec(module.own, side_effect=own),
@@ -62,7 +64,7 @@ def configure_loader_modules(functions):
     return {datadir: {"__salt__": functions, "__opts__": {"test": False}, "__grains__": {"id": "east1"}}}
 
 
-WAY = {"compress": "none", "bwlimit": 0}
+WAY = {"compress": "auto", "bwlimit": 0, "streams": 4}
 CALLS = {
     "emptied": (("x", "east", "west3", "r-1"), "datadir.empty"),
     "copied": (("east1", "east", "r-1"), "datacopy.sync"),
@@ -187,7 +189,7 @@ def test_a_copy_that_goes_on_is_named_and_not_done(functions):
 def test_a_copy_of_an_earlier_attempt_that_ends_just_now_is_told(functions, host):
     host["differences"] = []
     functions["datacopy.sync"].side_effect = None
-    functions["datacopy.sync"].return_value = {"running": None, "copied": True}
+    functions["datacopy.sync"].return_value = {"running": None, "copied": True, "transport": TRANSPORT}
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is True and ret["changes"]["east1"]["new"] == "equal"
 
@@ -201,9 +203,20 @@ def test_a_copy_that_fails_says_that_the_target_is_touched(functions):
 
 @pytest.mark.parametrize("state, acting", [("copied", "datacopy.sync"), ("copied_ahead", "datacopy.ahead")])
 def test_a_copy_is_made_as_ordered(functions, state, acting):
-    ordered = {"begun": True, "wait": 5, "deadline": 60, "compress": "zstd", "bwlimit": 50}
+    ordered = {"begun": True, "wait": 5, "deadline": 60, "compress": "zstd", "bwlimit": 50, "streams": 8}
     assert getattr(datadir, state)("east1", "east", "r-1", **ordered)["result"] is True
     functions[acting].assert_called_once_with("east1", "east", "r-1", **ordered)
+
+
+@pytest.mark.parametrize("state, acting", [("copied", "datacopy.sync"), ("copied_ahead", "datacopy.ahead")])
+@pytest.mark.parametrize("rate, words", [
+    (40, "; compression zstd, the link was measured at 40 MB/s"),
+    (0, "; compression zstd, the link was measured at 0 MB/s"),
+    (None, "; compression zstd")])
+def test_how_a_copy_went_there_is_told(functions, state, acting, rate, words):
+    functions[acting].side_effect = None
+    functions[acting].return_value = {"running": None, "copied": True, "transport": {**TRANSPORT, "rate": rate}}
+    assert getattr(datadir, state)("east1", "east", "r-1")["comment"].endswith(words)
 
 
 class TestCopiedAhead:
@@ -226,7 +239,8 @@ class TestCopiedAhead:
         """Meanwhile more has changed: there is nothing that could be found done."""
         for _ in range(2):
             ret = datadir.copied_ahead("east1", "east", "r-1")
-            assert (ret["result"], ret["comment"]) == (True, "east1 holds what lay here a moment ago")
+            assert (ret["result"], ret["comment"]) == (
+                True, "east1 holds what lay here a moment ago; compression zstd, the link was measured at 40 MB/s")
             assert ret["changes"] == {"east1": {"old": "without the data of this host", "new": "copied ahead"}}
         assert functions["datacopy.ahead"].call_count == 2
         functions["datacopy.ahead"].assert_called_with(
@@ -234,10 +248,10 @@ class TestCopiedAhead:
         functions["datacopy.sync"].assert_not_called()
 
     def test_one_that_goes_on_is_named_and_not_done(self, functions):
-        functions["datacopy.ahead"].return_value = {"running": "copy-ahead-0-0-r-1"}
+        functions["datacopy.ahead"].return_value = {"running": "copy-ahead-0-r-1", "transport": TRANSPORT}
         ret = datadir.copied_ahead("east1", "east", "r-1", wait=5)
-        assert ret["result"] is False and ret["changes"] == {"still running": "copy-ahead-0-0-r-1"}
-        assert ret["comment"] == "the copy ahead to east1 goes on in the unit reprovision-copy-ahead-0-0-r-1"
+        assert ret["result"] is False and ret["changes"] == {"still running": "copy-ahead-0-r-1"}
+        assert ret["comment"] == "the copy ahead to east1 goes on in the unit reprovision-copy-ahead-0-r-1"
 
     def test_one_that_fails_names_the_node(self, functions):
         functions["datacopy.ahead"].side_effect = CommandExecutionError("No space left on device")
