@@ -1,5 +1,9 @@
 """copytarget: what a host has to be for a copy to go there, asked of that host, and what it is told."""
 
+import os
+import zlib
+from types import SimpleNamespace
+
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -9,6 +13,7 @@ from tests.support.datahost import BINLOGS, UNFIT_PLACES, UNFIT_TARGET, copytarg
 SSH = ["runuser", "-u", "tungsten", "--", "ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
        "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15",
        "-o", "Ciphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com"]
+MEGA = 1000**2
 LIMIT = ["timeout", "--kill-after=5", "60"]
 
 
@@ -212,3 +217,117 @@ class TestTell:
         answers(functions, retcode=12, stderr="connection unexpectedly closed\n")
         with pytest.raises(CommandExecutionError, match="rsync failed with 12: connection unexpectedly closed"):
             copytarget.tell("east1", donor["record"], "copied")
+
+
+class TestTransport:
+    """How a copy goes there: as ordered, or as the link is measured to be."""
+
+    AUTO = {"compress": "auto", "bwlimit": 0, "streams": 4, "rate": None}
+    TOLD = ("rsync  version 3.5.0  protocol version 32\nChecksum list:\n    xxh128 md5\nCompress list:\n"
+            "    zstd lz4 zlibx zlib none\nDaemon auth list:\n    sha512 md5\n\nrsync comes with\n")
+
+    @pytest.fixture
+    def link(self, donor, functions, monkeypatch):
+        """Sending a sample takes ``opening`` seconds and goes at ``rate`` MB/s, or it ``hangs``."""
+        link = SimpleNamespace(now=100.0, rate=50, opening=0.5, hangs=False, sent=[], here=self.TOLD, there=self.TOLD)
+        monkeypatch.setattr(copytarget, "time", SimpleNamespace(monotonic=lambda: link.now))
+
+        def run_all(argv, **kwargs):
+            words = argv[3:]
+            if words[-1] in ("--version", "sudo -n rsync --version"):
+                return {"retcode": 0, "stdout": link.here if words[0] == "rsync" else link.there, "stderr": ""}
+            with open(words[-2], "rb") as sample:
+                link.sent.append((argv, sample.read()))
+            link.now += link.opening + len(link.sent[-1][1]) / link.rate / 1000**2
+            return {"retcode": 124 if link.hangs else 0, "stdout": "", "stderr": ""}
+
+        functions["cmd.run_all"].side_effect = run_all
+        return link
+
+    def transport(self, **more):
+        return copytarget.transport("east1", "r-1", **more)
+
+    @pytest.mark.parametrize("ordered", [
+        {"compress": "none"}, {"compress": "lz4"}, {"compress": "zstd", "bwlimit": 50, "streams": 16},
+        {"compress": "none", "bwlimit": 100000, "streams": 1}])
+    def test_as_ordered_and_nothing_is_measured(self, link, functions, ordered):
+        assert self.transport(**ordered) == {**self.AUTO, **ordered}
+        functions["cmd.run_all"].assert_not_called()
+        assert hostrecord.load(copytarget.LINK) is None
+
+    @pytest.mark.parametrize("wrong", [
+        *({"compress": value} for value in ("gzip", "", None, True, "zstd --rsync-path=x", ["zstd"])),
+        *({"bwlimit": value} for value in (-1, 100001, "50", 1.5, None, True, "1 --delete", [])),
+        *({"streams": value} for value in (0, 17, -1, "4", 1.5, None, True, [])),
+    ], ids=repr)
+    def test_an_unknown_way_is_refused_before_anything_is_asked(self, link, functions, wrong):
+        with pytest.raises(SaltInvocationError, match=next(iter(wrong))):
+            self.transport(**wrong)
+        functions["cmd.run_all"].assert_not_called()
+
+    @pytest.mark.parametrize("rate, compress", [
+        (5, "zstd"), (99, "zstd"), (100, "lz4"), (299, "lz4"), (300, "none"), (900, "none")])
+    def test_what_fits_the_link(self, link, rate, compress):
+        link.rate = rate
+        assert self.transport() == {**self.AUTO, "compress": compress, "rate": rate}
+
+    @pytest.mark.parametrize("bwlimit, compress", [(0, "none"), (50, "zstd"), (200, "lz4"), (1000, "none")])
+    def test_a_limit_is_what_the_link_is(self, link, bwlimit, compress):
+        link.rate = 500
+        assert self.transport(bwlimit=bwlimit) == {
+            "compress": compress, "bwlimit": bwlimit, "streams": 4, "rate": 500}
+
+    @pytest.mark.parametrize("here, there, compress", [
+        (TOLD, TOLD, "zstd"), (TOLD.replace("zstd ", ""), TOLD, "none"), (TOLD, TOLD.replace("zstd ", ""), "none"),
+        ("rsync  version 3.1.3  protocol version 31", TOLD, "none"), (TOLD, "", "none")])
+    def test_only_what_both_rsyncs_know(self, link, here, there, compress):
+        link.here, link.there = here, there
+        assert self.transport()["compress"] == compress
+
+    def test_how_long_a_connection_takes_is_not_counted(self, link):
+        link.opening = 4
+        assert self.transport()["rate"] == 50
+
+    def test_a_sample_that_cannot_be_compressed_is_sent_and_then_a_byte_in_its_place(self, link, donor):
+        self.transport()
+        (argv, first), (again, then) = link.sent
+        assert (len(first), len(then)) == (copytarget.SAMPLE_BYTES, 1) and argv == again
+        assert len(zlib.compress(first[:MEGA], 1)) > 0.99 * MEGA
+        path = hostrecord.path("link-sample")
+        assert argv == ["timeout", "--kill-after=5", "15", "rsync", "--ignore-times", "--whole-file", "--protect-args",
+                        "--chmod=F600", "-e", " ".join(SSH), "--rsync-path=sudo -n rsync", path,
+                        f"tungsten@east1:{path}"]
+        assert not os.path.exists(path), "here nothing of it stays"
+
+    def test_a_link_that_is_too_slow_for_it_is_as_slow_as_that(self, link):
+        link.hangs = True
+        assert self.transport() == {**self.AUTO, "compress": "zstd", "rate": 4}
+        assert len(link.sent) == 1 and not os.path.exists(hostrecord.path("link-sample"))
+
+    def test_a_target_that_cannot_be_reached_is_an_error(self, link, functions):
+        functions["cmd.run_all"].side_effect = lambda argv, **kwargs: {
+            "retcode": 12, "stdout": "", "stderr": "connection unexpectedly closed\n"}
+        with pytest.raises(CommandExecutionError, match="rsync failed with 12: connection unexpectedly closed"):
+            self.transport()
+        assert hostrecord.load(copytarget.LINK) is None and not os.path.exists(hostrecord.path("link-sample"))
+
+    def test_it_is_measured_once_in_a_run(self, link, functions):
+        first = self.transport()
+        link.rate = 900
+        functions["cmd.run_all"].reset_mock()
+        assert self.transport() == first
+        # An order may be another one meanwhile; the link is not.
+        assert self.transport(bwlimit=20, streams=2) == {"compress": "zstd", "bwlimit": 20, "streams": 2, "rate": 50}
+        functions["cmd.run_all"].assert_not_called()
+
+    @pytest.mark.parametrize("other", [{"run": "r-0"}, {"host": "east2"}])
+    def test_that_of_another_run_or_target_says_nothing(self, link, other):
+        hostrecord.save(copytarget.LINK, {"host": "east1", "run": "r-1", "rate": 7, "compressions": [], **other})
+        assert self.transport()["rate"] == 50
+        assert hostrecord.load(copytarget.LINK) == {
+            "host": "east1", "run": "r-1", "rate": 50, "compressions": ["lz4", "none", "zlib", "zlibx", "zstd"]}
+
+    @pytest.mark.parametrize("host, run", [("-oProxyCommand=x", "r-1"), ("east1", "r 1"), ("east1", None)])
+    def test_no_strange_words(self, link, host, run):
+        with pytest.raises(SaltInvocationError):
+            copytarget.transport(host, run)
