@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 
 import pytest
@@ -184,8 +185,9 @@ def test_the_way_of_a_copy_that_was_made_ahead(loaders, east1, world, tmp_path, 
     state, order = loaders.states.datadir.copied_ahead, {"name": "east1", "site": "east", "run": "r1"}
     ret = state(**order, test=True)
     assert ret.result is None and tree(east1) == kept
-    ret = state(**order, compress="lz4", bwlimit=100)
+    ret = state(**order, compress="lz4", bwlimit=100, streams=3)
     assert ret.result is True, ret.comment
+    assert ret.comment.endswith("; compression lz4")
     assert ret.changes["east1"]["new"] == "copied ahead"
     assert set(tree(donor)) ^ set(tree(east1)) == {"auto.cnf"}
     world.set(ls={"service": "west", "datasources": {"west3": {"role": "slave", "state": "SHUNNED"}}})
@@ -206,8 +208,9 @@ def test_the_way_of_a_copy_that_was_made_ahead(loaders, east1, world, tmp_path, 
     shutil.copystat(donor / "at rest.ibd", untouched)
 
     world.set(running=False)
-    ret = loaders.states.datadir.copied(**order, compress="zstd")
+    ret = loaders.states.datadir.copied(**order, compress="auto")
     assert ret.result is True, ret.comment
+    assert re.search(r"; compression (none|lz4|zstd), the link was measured at \d+ MB/s$", ret.comment)
     assert ret.changes["east1"]["new"] == "equal"
     assert set(tree(donor)) ^ set(tree(east1)) == {"auto.cnf"}
     for name in ("ibdata1", "app db/new.ibd", "app db/t 1.ibd", ".rocksdb/x"):

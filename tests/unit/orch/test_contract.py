@@ -33,16 +33,21 @@ REQUISITES = {"require", "failhard"}
 MANUAL = ["01", "02", "03", "04", "05", "07", "08", "06", "07", *(f"{number}" for number in range(10, 21))]
 AHEAD = "10 data copied ahead"
 COPY = "10 data copied from the donor"
+STREAM = "10 data streamed from the donor"
+PREPARE = "10 backup prepared"
+WAYS = ("warm", "cold", "hot")
 RUN = {
     "run": "20260101T000000-7",
     "failed": "east",
     "definitive": "west",
     "primary": "east1",
     "donor": "west3",
+    "method": "rsync",
     "replica_method": "xtrabackup",
     "donor_lease": 900,
     "compress": "zstd",
     "bwlimit": 50,
+    "streams": 3,
     "begun": False,
 }
 SITES = {"east": {"nodes": ["east1", "east2"]}, "west": {"nodes": ["west1", "west3"]}}
@@ -51,6 +56,7 @@ NAMED = {**SITES, "east": {**SITES["east"], "service": "alpha"}}
 NAMES = {
     "data_copied": {"east1"},
     "data_copied_ahead": {"east1"},
+    "data_streamed": {"east1"},
     "donor_given_back": {"west3"},
     "donor_shunned": {"west3"},
     "failed_service_forgotten": {"alpha"},
@@ -103,6 +109,17 @@ def chunks(rendered):
             yield name, function, merged
 
 
+def of_way(way, steps):
+    """The names of the steps that a run of that way has."""
+    return [name for name, _, arguments in steps if way in arguments.get("ways", WAYS)]
+
+
+def until(arguments):
+    """The steps that end what a step brings about."""
+    ends = arguments.get("until", [])
+    return ends if isinstance(ends, list) else [ends]
+
+
 def applied(steps):
     return [(name, arguments) for name, function, arguments in steps if function == "reprovision.step"]
 
@@ -146,25 +163,34 @@ class TestOrchestration:
         }
 
     def test_the_manuals_order_but_for_the_donor(self, steps):
-        assert [name[:2] for name, arguments in applied(steps) if "ways" not in arguments] == MANUAL
+        numbers = [name[:2] for name in of_way("cold", steps) if name[:2].isdigit() and name[:2] != "00"]
+        assert numbers == MANUAL
 
-    def test_a_warm_run_has_two_steps_more_than_the_manual_and_a_cold_one_one(self, steps):
-        ways = {name: arguments["ways"] for name, arguments in applied(steps) if "ways" in arguments}
-        assert ways == {AHEAD: ["warm"]}
-        assert [len([name for name, _, _ in steps if way in ways.get(name, [way])]) for way in ("warm", "cold")] == [
-            24, 23]
+    @pytest.mark.parametrize("way, count, between", [
+        ("cold", 23, ["06 donor shunned, its replicator offline", "07 mysqld of the donor stopped", COPY,
+                      "11 donor given back"]),
+        ("warm", 24, [AHEAD, "06 donor shunned, its replicator offline", "07 mysqld of the donor stopped", COPY,
+                      "11 donor given back"]),
+        ("hot", 21, [STREAM, PREPARE]),
+    ])
+    def test_the_ways_differ_only_between_an_emptied_primary_and_one_with_its_own_data(
+            self, steps, way, count, between):
+        names = of_way(way, steps)
+        begin, end = names.index("08 data locations emptied"), names.index("12 ownership restored")
+        assert names[begin + 1:end] == between and len(names) == count
+        everybodys = [name for name, _, arguments in steps if "ways" not in arguments]
+        assert [*names[:begin + 1], *names[end:]] == everybodys
 
     def test_the_ways_are_those_of_an_order(self, steps):
-        way = load("_modules", "topology").way
-        known = {way({"warm": warm}) for warm in (True, False)}
-        assert all(set(arguments.get("ways", known)) <= known for _, arguments in applied(steps))
+        topology = load("_modules", "topology")
+        assert {topology.way({"method": method, "warm": warm})
+                for method in topology.CHOICES["method"] for warm in (True, False)} == set(WAYS)
+        assert all(set(arguments.get("ways", WAYS)) <= set(WAYS) for _, arguments in applied(steps))
 
-    def test_the_donor_serves_until_the_failed_primary_is_ready_for_its_data(self, steps):
-        names = [name for name, _ in applied(steps)]
-        at = names.index("07 mysqld stopped")
-        assert names[at:at + 7] == [
-            "07 mysqld stopped", "08 data locations emptied", AHEAD, "06 donor shunned, its replicator offline",
-            "07 mysqld of the donor stopped", COPY, "11 donor given back"]
+    @pytest.mark.parametrize("way", WAYS)
+    def test_every_way_copies_once(self, steps, way):
+        names = of_way(way, steps)
+        assert len([name for name, arguments in applied(steps) if "copies" in arguments and name in names]) == 1
 
     @pytest.mark.parametrize(
         "name, nodes, sls",
@@ -180,6 +206,8 @@ class TestOrchestration:
             ("08", "failed primary", "data_emptied"),
             (AHEAD, "donor", "data_copied_ahead"),
             (COPY, "donor", "data_copied"),
+            (STREAM, "donor", "data_streamed"),
+            (PREPARE, "failed primary", "backup_prepared"),
             ("11", "donor", "donor_given_back"),
             ("12", "failed primary", "data_owned"),
             ("13", "failed primary", "mysqld_running"),
@@ -203,23 +231,29 @@ class TestOrchestration:
     def test_what_a_step_brings_about_ends_with_a_later_one(self, steps):
         names = [name for name, _, _ in steps]
         for name, _, arguments in steps:
-            if "until" in arguments:
-                assert names.index(arguments["until"]) > names.index(name), name
+            for end in until(arguments):
+                assert names.index(end) > names.index(name), name
                 assert "once" not in arguments, name
 
+    @pytest.mark.parametrize("way", WAYS)
+    def test_each_way_has_one_step_that_ends_it(self, steps, way):
+        names = of_way(way, steps)
+        for name, _, arguments in steps:
+            if "until" in arguments and name in names:
+                assert len(set(until(arguments)) & set(names)) == 1, name
+
     def test_with_which_step_it_ends(self, steps):
-        ends = [(name[:2], arguments["until"][:2]) for name, _, arguments in steps if "until" in arguments]
+        ends = [(name[:2], end if end[:2] == "10" else end[:2])
+                for name, _, arguments in steps for end in until(arguments)]
         assert ends == [
-            ("01", "20"), ("02", "19"), ("03", "18"), ("04", "17"), ("05", "15"), ("07", "10"), ("08", "10"),
-            ("10", "10"), ("06", "10"), ("07", "10"), ("12", "13"), ("ve", "19"),
+            ("01", "20"), ("02", "19"), ("03", "18"), ("04", "17"), ("05", "15"), ("07", COPY), ("07", PREPARE),
+            ("08", COPY), ("08", PREPARE), ("10", COPY), ("06", COPY), ("07", COPY), ("12", "13"), ("ve", "19"),
         ]
-        # That of number 10 that has to be done for it is the copy, which every way has.
-        assert {arguments["until"] for name, _, arguments in steps if arguments.get("until", "")[:2] == "10"} == {COPY}
 
     @pytest.mark.parametrize("option, names", [
-        ("once", [COPY, "11 donor given back", "14 own service reset and online"]),
+        ("once", [COPY, "11 donor given back", STREAM, PREPARE, "14 own service reset and online"]),
         ("takes_donor", ["06 donor shunned, its replicator offline"]),
-        ("copies", [COPY]),
+        ("copies", [COPY, PREPARE]),
         ("gives_donor_back", ["11 donor given back"]),
     ])
     def test_which_steps_happen_once_and_deal_with_the_donor(self, steps, option, names):
@@ -231,10 +265,12 @@ class TestOrchestration:
         order = applied(steps)
         taken, back = (next(index for index, (_, arguments) in enumerate(order) if option in arguments)
                        for option in ("takes_donor", "gives_donor_back"))
-        copy = next(name for name, arguments in order if "copies" in arguments)
         for name, arguments in order[taken:back]:
-            assert name == copy or arguments["until"] == copy, name
-        assert [name for name, arguments in order[back + 1:] if "donor" in arguments["nodes"]] == []
+            assert name == COPY or until(arguments) == [COPY], name
+        ways = set(order[taken][1]["ways"])
+        assert ways == set(order[back][1]["ways"])
+        assert [name for name, arguments in order[back + 1:]
+                if "donor" in arguments["nodes"] and ways & set(arguments.get("ways", WAYS))] == []
 
     def test_a_failing_step_gives_the_donor_back_as_the_orchestration_does(self, steps):
         ((_, arguments),) = [step for step in applied(steps) if "gives_donor_back" in step[1]]
@@ -323,10 +359,17 @@ class TestNodeFiles:
     def test_the_guards_get_the_site_and_the_donor(self, render):
         ((_, _, emptied),) = chunks(render(ROOT / "orch/node/data_emptied.sls", pillar=self.pillar(NAMED)))
         assert emptied == {"site": "east", "donor": "west3", "run": RUN["run"]}
+        hot = self.pillar(NAMED)
+        hot["reprovision_run"] = {**RUN, "method": "mariabackup"}
+        ((_, function, arguments),) = chunks(render(ROOT / "orch/node/data_emptied.sls", pillar=hot))
+        assert (function, arguments) == ("hotcopy.emptied", {**emptied, "method": "mariabackup"})
+        ((_, _, streamed),) = chunks(render(ROOT / "orch/node/data_streamed.sls", pillar=hot))
+        assert streamed == {"name": "east1", "site": "east", "run": RUN["run"], "method": "mariabackup", "bwlimit": 50,
+                            "wait": 5}
         (_, _, copied) = list(chunks(render(ROOT / "orch/node/data_copied.sls", pillar=self.pillar(NAMED))))[-1]
         copied.pop("require")
         told = {"name": "east1", "site": "east", "run": RUN["run"], "begun": False, "wait": 5, "compress": "zstd",
-                "bwlimit": 50}
+                "bwlimit": 50, "streams": 3}
         assert copied == told
         ((_, function, ahead),) = chunks(
             render(ROOT / "orch/node/data_copied_ahead.sls", pillar=self.pillar(NAMED)))
@@ -335,7 +378,7 @@ class TestNodeFiles:
         assert owned == {"run": RUN["run"]}
 
     @pytest.mark.parametrize("begun", [False, True])
-    @pytest.mark.parametrize("stem", ["data_copied", "data_copied_ahead", "replica_provisioned"])
+    @pytest.mark.parametrize("stem", ["backup_prepared", "data_copied", "data_copied_ahead", "replica_provisioned"])
     def test_a_long_job_knows_whether_it_was_begun_and_is_not_waited_for(self, render, stem, begun):
         pillar = {**self.pillar(SITES), "reprovision_run": {**RUN, "begun": begun}}
         arguments = list(chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=pillar)))[-1][2]
@@ -345,7 +388,7 @@ class TestNodeFiles:
 
     def test_no_other_file_begins_a_long_job(self):
         assert {path.stem for path in NODE_FILES if "begun" in path.read_text()} == {
-            "data_copied", "data_copied_ahead", "replica_provisioned"}
+            "backup_prepared", "data_copied", "data_copied_ahead", "replica_provisioned"}
 
     @pytest.mark.parametrize("begun", [False, True])
     def test_the_pillar_of_these_tests_is_the_one_that_a_step_tells(self, monkeypatch, begun):
@@ -379,9 +422,11 @@ class TestNodeFiles:
     def test_odd_values_stay_values(self, render, path):
         """What comes from pillar is quoted as data: it can neither add a state nor an argument."""
         odd = 'x"\n    - force: True\nother:\n  cmd.run: []\n#'
+        # Of no method that is known, as the odd one is.
+        other = {**self.pillar(NAMED), "reprovision_run": {**RUN, "method": "other"}}
         shape = [
             (name, function, set(arguments))
-            for name, function, arguments in chunks(render(path, pillar=self.pillar(NAMED)))
+            for name, function, arguments in chunks(render(path, pillar=other))
         ]
         site = {**NAMED["east"], "service": odd}
         pillar = {

@@ -630,16 +630,18 @@ class TestWays:
         chunks = [{"name": name, "state": "reprovision"} for name in PLAN] + [{"name": "x", "state": "test"}]
         chunks.insert(2, {"name": AHEAD, "state": "reprovision", "ways": ["warm"]})
         chunks.insert(3, {"name": "10 of both", "state": "reprovision", "ways": ["warm", "cold"]})
-        chunks.insert(4, {"name": "10 of another", "state": "reprovision", "ways": ["tar"]})
+        chunks.insert(4, {"name": "10 streamed", "state": "reprovision", "ways": ["hot"]})
         monkeypatch.setattr(reprovision, "__lowstate__", chunks, raising=False)
 
-    def begin(self, warm):
-        reprovision.__pillar__["reprovision"] = {"warm": warm}
+    def begin(self, warm, method="rsync"):
+        reprovision.__pillar__["reprovision"] = {"warm": warm, "method": method}
         assert reprovision.preflight("00 preflight")["result"] is not False
 
-    @pytest.mark.parametrize("warm, more", [(True, [AHEAD, "10 of both"]), (False, ["10 of both"])])
-    def test_a_run_has_the_steps_of_its_way(self, functions, warm, more):
-        self.begin(warm)
+    @pytest.mark.parametrize("warm, method, more", [
+        (True, "rsync", [AHEAD, "10 of both"]), (False, "rsync", ["10 of both"]),
+        (True, "mariabackup", ["10 streamed"]), (False, "xtrabackup", ["10 streamed"])])
+    def test_a_run_has_the_steps_of_its_way(self, functions, warm, method, more):
+        self.begin(warm, method)
         plan = [*PLAN[:2], *more, *PLAN[2:]]
         assert saved()["plan"] == plan and saved()["warm"] is warm
         assert functions["survey.take"].call_args.args[2] == plan
@@ -674,7 +676,7 @@ class TestWays:
 class TestPace:
     """How a run goes about it is each attempt's own."""
 
-    PACE = {"donor_lease": 60, "patience": 7, "compress": "zstd", "bwlimit": 50, "replica_parallel": 3}
+    PACE = {"donor_lease": 60, "patience": 7, "compress": "zstd", "bwlimit": 50, "streams": 8, "replica_parallel": 3}
 
     def test_a_first_run(self):
         reprovision.__pillar__["reprovision"] = dict(self.PACE)
@@ -690,7 +692,8 @@ class TestPace:
         assert {key: saved()[key] for key in self.PACE} == self.PACE
         step()
         told = minions.calls[0][1]["pillar"]["reprovision_run"]
-        assert (told["compress"], told["bwlimit"], told["donor_lease"]) == ("zstd", 50, 60)
+        assert {key: told[key] for key in ("compress", "bwlimit", "streams", "donor_lease")} == {
+            key: self.PACE[key] for key in ("compress", "bwlimit", "streams", "donor_lease")}
 
 
 @pytest.mark.usefixtures("begun")
@@ -732,10 +735,12 @@ class TestStep:
                     "definitive": "west",
                     "primary": "east1",
                     "donor": "west3",
+                    "method": "rsync",
                     "replica_method": "xtrabackup",
                     "donor_lease": 900,
-                    "compress": "none",
+                    "compress": "auto",
                     "bwlimit": 0,
+                    "streams": 4,
                     "begun": False,
                 }
             },
@@ -1137,12 +1142,12 @@ class TestLongJobs:
 
     @pytest.fixture
     def answers(self, minions, functions):
-        """What ``longjob.status`` answers, one after the other; then the job is done."""
+        """What ``jobgroup.status`` answers, one after the other; then the job is done."""
         found = []
         minions.answers["m1"] = {"a": dict(self.RUNNING)}
 
         def gather(asked, function, kwarg=None, timeout=60):
-            assert (asked, function, kwarg) == (["m1"], "longjob.status", {"name": "copy-0-r"})
+            assert (asked, function, kwarg) == (["m1"], "jobgroup.status", {"name": "copy-0-r"})
             answer = found.pop(0) if found else {"state": "done"}
             if answer is None:
                 return {"answers": {}, "faults": {"m1": "does not answer"}}
@@ -1155,20 +1160,21 @@ class TestLongJobs:
 
     def test_it_is_polled_until_it_ends_and_proved_by_another_application(self, minions, answers, events):
         log = "  1,000  40%  2.00MB/s  0:00:10"
-        answers += [{"state": "running", "seconds": 3, "log": log}, {"state": "running", "seconds": 6, "log": ""}]
+        answers += [{"state": "running", "seconds": 3, "logs": [log, log]},
+                    {"state": "running", "seconds": 6, "logs": []}]
         ret = step()
         assert ret["result"] is True and ret["changes"] == {"m1": {"b": {"old": 1, "new": 2}}}
         assert [kwargs["pillar"]["reprovision_run"]["begun"] for _, kwargs in minions.calls] == [False, True]
         told = [each for each in events.call_args_list if each.args[2] == "progress"]
         assert [each.kwargs for each in told] == [
-            {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 1000, "percent": 40, "rate": "2.00MB/s"},
+            {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 2000, "percent": 40, "rate": "4.2 MB/s"},
             {"node": "m1", "job": "copy-0-r", "seconds": 6}]
         assert {each.args[1] for each in told} == {"01 policy"}
         assert "goes on" not in ret["comment"], "what is told is the last application's"
         assert "progress" not in saved()["steps"]["01 policy"], "of a step that is done nothing is in progress"
 
     def test_how_far_it_is_stands_in_the_record(self, answers, functions):
-        answers += [{"state": "running", "seconds": 3, "log": "  7  1%  1.0kB/s  0:00:01"}]
+        answers += [{"state": "running", "seconds": 3, "logs": ["  7  1%  1.0kB/s  0:00:01"]}]
         seen = []
 
         def save(record):
@@ -1177,17 +1183,17 @@ class TestLongJobs:
 
         functions["runrecord.save"].side_effect = save
         step()
-        assert {"m1": {"job": "copy-0-r", "seconds": 3, "bytes": 7, "percent": 1, "rate": "1.0kB/s"}} in seen
+        assert {"m1": {"job": "copy-0-r", "seconds": 3, "bytes": 7, "percent": 1, "rate": "1.0 kB/s"}} in seen
 
     @pytest.mark.parametrize("state", ["done", "failed", "absent"])
     def test_however_it_has_ended_the_state_is_applied_again_to_judge_it(self, answers, minions, state):
-        answers += [{"state": "running", "seconds": 3, "log": ""}, {"state": state}]
+        answers += [{"state": "running", "seconds": 3, "logs": []}, {"state": state}]
         assert step()["result"] is True
         assert len(minions.calls) == 2 and answers == []
 
     def test_between_two_looks_it_rests(self, answers, clock):
         begun_at = clock.seconds
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 9
+        answers += [{"state": "running", "seconds": 3, "logs": []}] * 9
         step()
         assert clock.seconds - begun_at == 10 * reprovision.POLL_SECONDS
 
@@ -1202,7 +1208,7 @@ class TestLongJobs:
             asked.append(minion)
             left[minion] -= 1
             if left[minion]:
-                return {"answers": {minion: {"state": "running", "seconds": 3, "log": ""}}, "faults": {}}
+                return {"answers": {minion: {"state": "running", "seconds": 3, "logs": []}}, "faults": {}}
             minions.answers[minion] = "unchanged"
             return {"answers": {minion: {"state": "done"}}, "faults": {}}
 
@@ -1230,7 +1236,7 @@ class TestLongJobs:
 
     def test_a_node_that_is_silent_for_a_while_is_waited_for(self, answers):
         """Twice nearly as long as the patience: each silence counts for itself."""
-        answers += ([None] * 19 + [{"state": "running", "seconds": 3, "log": ""}]) * 2
+        answers += ([None] * 19 + [{"state": "running", "seconds": 3, "logs": []}]) * 2
         assert step()["result"] is True
         assert answers == []
 
@@ -1252,7 +1258,7 @@ class TestLongJobs:
         assert ret["result"] is False and "No space left on device" in ret["comment"]
 
     def test_asked_to_stop_it_is_waited_for_no_longer(self, answers, functions):
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 100
+        answers += [{"state": "running", "seconds": 3, "logs": []}] * 100
         functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
         ret = step(takes_donor=True)
         assert ret["result"] is False and "no reason given" in ret["comment"]
@@ -1260,10 +1266,33 @@ class TestLongJobs:
         functions["fleet.ask"].assert_called_once_with(
             ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
 
+    @pytest.mark.parametrize("trouble", [None, OSError("bus")])
+    def test_of_a_donor_that_goes_on_serving_the_copies_are_ended_as_well(self, answers, functions, minions, trouble):
+        answers += [{"state": "running", "seconds": 3, "logs": []}] * 100
+        functions["fleet.ask"].side_effect = trouble
+        functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
+        ret = step()
+        assert ret["result"] is False and "bob asked this run to stop" in ret["comment"]
+        assert (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
+        functions["fleet.ask"].assert_called_once_with(
+            ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+        assert targets(minions) == [["m1"]], "nothing that it would have to be given back by"
+
+    @pytest.mark.parametrize("copied, wish", [(True, True), (False, False)])
+    def test_none_is_ended_that_was_made_or_that_the_next_attempt_takes_up(self, answers, functions, copied, wish):
+        reprovision.__context__["reprovision"]["run"]["copied"] = copied
+        if wish:
+            functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": None}
+        else:
+            reprovision.__states__["salt.state"].side_effect = ValueError("master gone")
+        assert step()["result"] is False
+        assert saved()["state"] == ("aborted" if wish else "failed")
+        functions["fleet.ask"].assert_not_called()
+
     @pytest.mark.parametrize("looks", [2, 3], ids=["before it is polled", "while it is polled"])
     def test_a_lock_that_is_lost_meanwhile_ends_the_polling_and_touches_nothing(
             self, answers, functions, minions, looks):
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 100
+        answers += [{"state": "running", "seconds": 3, "logs": []}] * 100
         lose_lock(functions, looks)
         ret = step(takes_donor=True)
         assert ret["result"] is False and "goes on there" in ret["comment"]

@@ -31,8 +31,12 @@ def stop(name):
     return {"stopped": False, "before": _jobs().pop(name, {"state": "absent"})["state"]}
 
 
+def names(prefix):
+    return [name for name in _jobs() if name.startswith(prefix)]
+
+
 def stop_all(prefix):
-    found = [name for name in _jobs() if name.startswith(prefix)]
+    found = names(prefix)
     for name in found:
         stop(name)
     return found
