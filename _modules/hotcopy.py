@@ -62,7 +62,7 @@ def stream(host, site, run, method, wait=86400, deadline=86400, bwlimit=0):
     run
         Name of this run, letters, digits and dashes.
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
     wait
         Seconds to wait for the unit before returning its name.
     deadline
@@ -78,7 +78,7 @@ def stream(host, site, run, method, wait=86400, deadline=86400, bwlimit=0):
 
     .. code-block:: bash
 
-        salt west3 hotcopy.stream host=east1 site=east run=20261123-east method=mariadb-backup
+        salt west3 hotcopy.stream host=east1 site=east run=20261123-east method=mariabackup
 
     Follows the manuals of mariadb-backup, mbstream and Percona XtraBackup.
     """

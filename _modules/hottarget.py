@@ -58,7 +58,7 @@ def empty(site, donor, run, method):
     run
         Name of this run.
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
 
     Returns ``{name: {"path", "entries", "bytes"}}`` of what was deleted. Raises CommandExecutionError.
 
@@ -66,7 +66,7 @@ def empty(site, donor, run, method):
 
     .. code-block:: bash
 
-        salt east1 hottarget.empty site=east donor=west3 run=20261123-east method=mariadb-backup
+        salt east1 hottarget.empty site=east donor=west3 run=20261123-east method=mariabackup
     """
     record, own = __salt__["datadir.begun"](site), __salt__["datadir.emptied"](site, donor, run)
     how = record.get("stream") if record else None
@@ -130,7 +130,7 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
     run
         Name of this run.
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
     begun
         True if this was begun in this very attempt: that its unit has failed is an error then, and not a reason to
         begin it once more.
@@ -146,7 +146,7 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
 
     .. code-block:: bash
 
-        salt east1 hottarget.prepare run=20261123-east method=mariadb-backup
+        salt east1 hottarget.prepare run=20261123-east method=mariabackup
 
     Follows the manuals of mariadb-backup and Percona XtraBackup.
     """

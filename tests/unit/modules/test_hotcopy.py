@@ -13,7 +13,7 @@ hotguard = load("_modules", "hotguard")
 hotpipe = load("_modules", "hotpipe")
 longjob = load("_modules", "longjob")
 
-METHOD = "mariadb-backup"
+METHOD = "mariabackup"
 SSH = ["runuser", "-u", "tungsten", "--", "ssh", "-o", "BatchMode=yes"]
 
 

@@ -15,7 +15,7 @@ hotguard = load("_modules", "hotguard")
 hottarget = load("_modules", "hottarget")
 longjob = load("_modules", "longjob")
 
-METHOD = "mariadb-backup"
+METHOD = "mariabackup"
 ORDER = {"site": "east", "donor": "west3", "run": "r-1", "method": METHOD}
 SAID = "[00] 2026-11-23 10:00:00 Last binlog file , position 0\n[00] 2026-11-23 10:00:01 completed OK!"
 
