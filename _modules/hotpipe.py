@@ -85,7 +85,7 @@ def _progress(sent, expected, rate, seconds, share=None):
         # It is a guess: logs stay behind, changes of the meantime come along.
         share = min(99, sent * 100 // max(expected, 1))
     clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    _say(f"{sent:>15,} {share:>3}% {rate / 1e6:>7.2f}MB/s {clock:>10}")
+    _say(f"{sent:>15,} {share:>3}% {rate / 1024**2:>7.2f}MB/s {clock:>10}")
 
 
 def _pump(source, sink, expected, bwlimit):

@@ -36,7 +36,7 @@ ADVISED = ("character_set_server", "collation_server")
 
 # As copytarget has them: what works here has to work there.
 SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15",
-               "Ciphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com")
+               "Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr")
 PROBE = ("sudo", "-n", "rsync", "--version")
 SUDO_SECONDS = 20
 SSH_SECONDS = 30

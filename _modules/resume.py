@@ -41,7 +41,7 @@ def refusal(previous, topology, steps=None):
         return "no run of this site is unfinished"
     if order["fresh"]:
         return f"run {previous['run']} is not gone on with, since a fresh one was ordered"
-    if "attempts" not in previous:
+    if "attempts" not in previous or "warm" not in previous:
         return f"run {previous['run']} was begun by an older release"
     changed = [key for key in SAME if order[key] != previous.get(key)]
     if order.get("donor") not in (None, previous["donor"]):

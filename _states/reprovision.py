@@ -257,7 +257,7 @@ def _stop(name, error, gives_back=False):
         _close_step(name, "failed", str(error))
         if run["donor_state"] == "taken" and (not gives_back or state == "aborted"):
             _return_donor(run)
-        elif state == "aborted" and not run["copied"]:
+        elif not run["copied"] and any(step.startswith("10 ") for step in run["steps"]):
             _end_copies(run)
         _close_run(run, state, f"{state} at step {name!r}")
     except LostLock as lost:
@@ -269,7 +269,7 @@ def _stop(name, error, gives_back=False):
 
 
 def _end_copies(run):
-    """Of a donor that goes on serving: who wants a run to stop does not want it to be read any longer."""
+    """Of a donor that goes on serving: nothing may write into a site that nobody is at work on any more."""
     try:
         __salt__["fleet.ask"](
             _minions(run, [run["donor"]]), "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)

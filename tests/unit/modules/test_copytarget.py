@@ -11,7 +11,7 @@ from tests.support.datahost import BINLOGS, UNFIT_PLACES, UNFIT_TARGET, copytarg
 
 SSH = ["runuser", "-u", "tungsten", "--", "ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
        "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15",
-       "-o", "Ciphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com"]
+       "-o", "Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr"]
 LIMIT = ["timeout", "--kill-after=5", "60"]
 
 

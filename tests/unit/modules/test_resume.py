@@ -94,7 +94,7 @@ class TestRefusal:
     def test_one_of_an_older_release_knows_no_way(self, warm):
         previous = record()
         del previous["warm"]
-        assert resume.refusal(previous, topology(warm=warm)) == f"run {RUN} was begun with another warm"
+        assert resume.refusal(previous, topology(warm=warm)) == f"run {RUN} was begun by an older release"
 
     def test_another_donor_than_before_is_ordered(self):
         assert resume.refusal(record(), topology(donor="west3")) == f"run {RUN} was begun with another donor"

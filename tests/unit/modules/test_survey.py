@@ -126,7 +126,6 @@ def functions(answers):
         "resume.contradiction": create_autospec(resume.contradiction, side_effect=resume.contradiction),
         "readiness.extension": create_autospec(readiness.extension, return_value={"version": "1", "digest": "d"}),
         "readiness.judge": create_autospec(readiness.judge, return_value=[WARNING]),
-        "topology.way": topology_module.way,
     }
 
 
@@ -171,38 +170,6 @@ def test_every_node_is_asked_and_the_donor_whether_it_reaches_the_primary(topolo
     ]
     assert functions["fleet.gather"].call_args.kwargs["kwarg"] == {"hosts": ["east1"]}
     assert {call.kwargs["timeout"] for call in functions["fleet.gather"].call_args_list} == {survey.SECONDS}
-
-
-class TestHot:
-    """A copy of a donor that goes on serving: both hosts are asked what speaks against it."""
-
-    @pytest.fixture
-    def topology(self):
-        return topology_module.merge(copy.deepcopy(TUNGSTEN), {"method": "mariabackup"})
-
-    def test_nothing_speaks_against_it(self, topology, functions):
-        assert survey.take(topology, None)["findings"] == [WARNING]
-        assert asked(functions)[2:] == [("hotguard.faults", ["m-west2", "m-east1"]), ("readiness.reach", ["m-west2"])]
-        assert functions["fleet.gather"].call_args_list[2].kwargs["kwarg"] == {"method": "mariabackup"}
-
-    def test_whatever_does_is_an_error(self, topology, functions, answers):
-        answers["hotguard.faults"].update(
-            {"m-west2": ["no mariadb-backup", "keys in a file"], "m-east1": ["no mbstream"]})
-        do = "Remove the cause, or copy with `method: rsync`."
-        assert survey.take(topology, None)["findings"] == [
-            {"node": node, "level": "error", "what": what, "do": do} for node, what in (
-                ("m-east1", "no mbstream"), ("m-west2", "no mariadb-backup"), ("m-west2", "keys in a file"))]
-        functions["readiness.judge"].assert_not_called()
-
-    def test_who_does_not_tell_is_an_error(self, topology, answers):
-        answers["hotguard.faults"]["m-east1"] = SILENT
-        assert survey.take(topology, None)["findings"] == [error("m-east1", SILENT)]
-
-    def test_of_a_copy_that_has_been_made_nobody_is_asked(self, topology, functions, answers):
-        answers["preflight.facts"]["m-east1"]["copy"] = {"run": RUN, "state": "owned"}
-        previous = record(method="mariabackup", copied=True, donor="west2")
-        assert survey.take(topology, previous)["resumes"] is True
-        assert "hotguard.faults" not in [function for function, _ in asked(functions)]
 
 
 def test_readiness_is_judged_by_all_that_was_said(topology, functions, answers, monkeypatch):

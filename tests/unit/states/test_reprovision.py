@@ -1271,6 +1271,7 @@ class TestLongJobs:
         answers += [{"state": "running", "seconds": 3, "logs": []}] * 100
         functions["fleet.ask"].side_effect = trouble
         functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
+        reprovision.__context__["reprovision"]["run"]["steps"]["10 data copied ahead"] = {"state": "running"}
         ret = step()
         assert ret["result"] is False and "bob asked this run to stop" in ret["comment"]
         assert (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
@@ -1278,9 +1279,12 @@ class TestLongJobs:
             ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
         assert targets(minions) == [["m1"]], "nothing that it would have to be given back by"
 
-    @pytest.mark.parametrize("copied, wish", [(True, True), (False, False)])
-    def test_none_is_ended_that_was_made_or_that_the_next_attempt_takes_up(self, answers, functions, copied, wish):
-        reprovision.__context__["reprovision"]["run"]["copied"] = copied
+    @pytest.mark.parametrize("copied, copying, wish", [(True, True, True), (True, True, False), (False, False, True)])
+    def test_none_is_ended_that_was_made_or_never_begun(self, answers, functions, copied, copying, wish):
+        run = reprovision.__context__["reprovision"]["run"]
+        run["copied"] = copied
+        if copying:
+            run["steps"]["10 data copied ahead"] = {"state": "done"}
         if wish:
             functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": None}
         else:
