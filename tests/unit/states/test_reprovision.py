@@ -631,10 +631,11 @@ class TestWays:
         chunks.insert(2, {"name": AHEAD, "state": "reprovision", "ways": ["warm"]})
         chunks.insert(3, {"name": "10 of both", "state": "reprovision", "ways": ["warm", "cold"]})
         chunks.insert(4, {"name": "10 of another", "state": "reprovision", "ways": ["tar"]})
+        chunks.insert(5, {"name": "10 streamed", "state": "reprovision", "ways": ["hot"]})
         monkeypatch.setattr(reprovision, "__lowstate__", chunks, raising=False)
 
-    def begin(self, warm):
-        reprovision.__pillar__["reprovision"] = {"warm": warm}
+    def begin(self, warm, **order):
+        reprovision.__pillar__["reprovision"] = {"warm": warm, **order}
         assert reprovision.preflight("00 preflight")["result"] is not False
 
     @pytest.mark.parametrize("warm, more", [(True, [AHEAD, "10 of both"]), (False, ["10 of both"])])
@@ -643,6 +644,17 @@ class TestWays:
         plan = [*PLAN[:2], *more, *PLAN[2:]]
         assert saved()["plan"] == plan and saved()["warm"] is warm
         assert functions["survey.take"].call_args.args[2] == plan
+
+    @pytest.mark.parametrize("warm", [True, False])
+    @pytest.mark.parametrize("method", ["mariabackup", "xtrabackup"])
+    def test_with_a_method_other_than_rsync_it_is_hot(self, functions, minions, method, warm):
+        self.begin(warm, method=method)
+        plan = [*PLAN[:2], "10 streamed", *PLAN[2:]]
+        assert (saved()["plan"], saved()["method"]) == (plan, method)
+        assert functions["survey.take"].call_args.args[2] == plan
+        assert step(AHEAD, "donor", ways=["warm"])["comment"] == "No step of a hot copy."
+        assert step("10 streamed", "donor", ways=["hot"])["result"] is True
+        assert minions.calls[0][1]["pillar"]["reprovision_run"]["method"] == method
 
     @pytest.mark.parametrize("test", [True, False])
     def test_a_step_of_another_way_is_none(self, minions, events, test):
@@ -674,7 +686,11 @@ class TestWays:
 class TestPace:
     """How a run goes about it is each attempt's own."""
 
-    PACE = {"donor_lease": 60, "patience": 7, "compress": "zstd", "bwlimit": 50, "replica_parallel": 3}
+    PACE = {"donor_lease": 60, "patience": 7, "compress": "zstd", "bwlimit": 50, "streams": 8,
+            "replica_parallel": 3}
+
+    def test_they_are_the_states_own(self):
+        assert set(self.PACE) == set(reprovision.PACE)
 
     def test_a_first_run(self):
         reprovision.__pillar__["reprovision"] = dict(self.PACE)
@@ -690,7 +706,8 @@ class TestPace:
         assert {key: saved()[key] for key in self.PACE} == self.PACE
         step()
         told = minions.calls[0][1]["pillar"]["reprovision_run"]
-        assert (told["compress"], told["bwlimit"], told["donor_lease"]) == ("zstd", 50, 60)
+        assert {key: told[key] for key in ("compress", "bwlimit", "streams", "donor_lease")} == {
+            "compress": "zstd", "bwlimit": 50, "streams": 8, "donor_lease": 60}
 
 
 @pytest.mark.usefixtures("begun")
@@ -732,10 +749,12 @@ class TestStep:
                     "definitive": "west",
                     "primary": "east1",
                     "donor": "west3",
+                    "method": "rsync",
                     "replica_method": "xtrabackup",
                     "donor_lease": 900,
-                    "compress": "none",
+                    "compress": "auto",
                     "bwlimit": 0,
+                    "streams": 4,
                     "begun": False,
                 }
             },
@@ -1137,12 +1156,12 @@ class TestLongJobs:
 
     @pytest.fixture
     def answers(self, minions, functions):
-        """What ``longjob.status`` answers, one after the other; then the job is done."""
+        """What ``jobgroup.status`` answers, one after the other; then the job is done."""
         found = []
         minions.answers["m1"] = {"a": dict(self.RUNNING)}
 
         def gather(asked, function, kwarg=None, timeout=60):
-            assert (asked, function, kwarg) == (["m1"], "longjob.status", {"name": "copy-0-r"})
+            assert (asked, function, kwarg) == (["m1"], "jobgroup.status", {"name": "copy-0-r"})
             answer = found.pop(0) if found else {"state": "done"}
             if answer is None:
                 return {"answers": {}, "faults": {"m1": "does not answer"}}
@@ -1154,21 +1173,21 @@ class TestLongJobs:
         return found
 
     def test_it_is_polled_until_it_ends_and_proved_by_another_application(self, minions, answers, events):
-        log = "  1,000  40%  2.00MB/s  0:00:10"
-        answers += [{"state": "running", "seconds": 3, "log": log}, {"state": "running", "seconds": 6, "log": ""}]
+        logs = ["  1,000  40%  2.00MB/s  0:00:10", "  500  20%  1.00MB/s  0:00:05", ""]
+        answers += [{"state": "running", "seconds": 3, "logs": logs}, {"state": "running", "seconds": 6, "logs": [""]}]
         ret = step()
         assert ret["result"] is True and ret["changes"] == {"m1": {"b": {"old": 1, "new": 2}}}
         assert [kwargs["pillar"]["reprovision_run"]["begun"] for _, kwargs in minions.calls] == [False, True]
         told = [each for each in events.call_args_list if each.args[2] == "progress"]
         assert [each.kwargs for each in told] == [
-            {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 1000, "percent": 40, "rate": "2.00MB/s"},
+            {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 1500, "percent": 30, "rate": "3.1 MB/s"},
             {"node": "m1", "job": "copy-0-r", "seconds": 6}]
         assert {each.args[1] for each in told} == {"01 policy"}
         assert "goes on" not in ret["comment"], "what is told is the last application's"
         assert "progress" not in saved()["steps"]["01 policy"], "of a step that is done nothing is in progress"
 
     def test_how_far_it_is_stands_in_the_record(self, answers, functions):
-        answers += [{"state": "running", "seconds": 3, "log": "  7  1%  1.0kB/s  0:00:01"}]
+        answers += [{"state": "running", "seconds": 3, "logs": ["  7  1%  1.0kB/s  0:00:01"]}]
         seen = []
 
         def save(record):
@@ -1177,17 +1196,17 @@ class TestLongJobs:
 
         functions["runrecord.save"].side_effect = save
         step()
-        assert {"m1": {"job": "copy-0-r", "seconds": 3, "bytes": 7, "percent": 1, "rate": "1.0kB/s"}} in seen
+        assert {"m1": {"job": "copy-0-r", "seconds": 3, "bytes": 7, "percent": 1, "rate": "1.0 kB/s"}} in seen
 
     @pytest.mark.parametrize("state", ["done", "failed", "absent"])
     def test_however_it_has_ended_the_state_is_applied_again_to_judge_it(self, answers, minions, state):
-        answers += [{"state": "running", "seconds": 3, "log": ""}, {"state": state}]
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}, {"state": state}]
         assert step()["result"] is True
         assert len(minions.calls) == 2 and answers == []
 
     def test_between_two_looks_it_rests(self, answers, clock):
         begun_at = clock.seconds
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 9
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 9
         step()
         assert clock.seconds - begun_at == 10 * reprovision.POLL_SECONDS
 
@@ -1202,7 +1221,7 @@ class TestLongJobs:
             asked.append(minion)
             left[minion] -= 1
             if left[minion]:
-                return {"answers": {minion: {"state": "running", "seconds": 3, "log": ""}}, "faults": {}}
+                return {"answers": {minion: {"state": "running", "seconds": 3, "logs": [""]}}, "faults": {}}
             minions.answers[minion] = "unchanged"
             return {"answers": {minion: {"state": "done"}}, "faults": {}}
 
@@ -1230,7 +1249,7 @@ class TestLongJobs:
 
     def test_a_node_that_is_silent_for_a_while_is_waited_for(self, answers):
         """Twice nearly as long as the patience: each silence counts for itself."""
-        answers += ([None] * 19 + [{"state": "running", "seconds": 3, "log": ""}]) * 2
+        answers += ([None] * 19 + [{"state": "running", "seconds": 3, "logs": [""]}]) * 2
         assert step()["result"] is True
         assert answers == []
 
@@ -1252,18 +1271,28 @@ class TestLongJobs:
         assert ret["result"] is False and "No space left on device" in ret["comment"]
 
     def test_asked_to_stop_it_is_waited_for_no_longer(self, answers, functions):
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 100
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
         functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
         ret = step(takes_donor=True)
         assert ret["result"] is False and "no reason given" in ret["comment"]
         assert saved()["state"] == "aborted" and len(answers) == 99
         functions["fleet.ask"].assert_called_once_with(
             ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+        assert saved()["donor_state"] == "returned"
+
+    def test_of_a_donor_that_goes_on_serving_only_the_copy_is_ended(self, answers, functions, minions):
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
+        functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
+        ret = step()
+        assert ret["result"] is False and "The donor" not in ret["comment"]
+        functions["fleet.ask"].assert_called_once_with(
+            ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+        assert len(minions.calls) == 1 and (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
 
     @pytest.mark.parametrize("looks", [2, 3], ids=["before it is polled", "while it is polled"])
     def test_a_lock_that_is_lost_meanwhile_ends_the_polling_and_touches_nothing(
             self, answers, functions, minions, looks):
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 100
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
         lose_lock(functions, looks)
         ret = step(takes_donor=True)
         assert ret["result"] is False and "goes on there" in ret["comment"]
