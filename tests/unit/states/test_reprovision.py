@@ -1054,6 +1054,33 @@ class TestDonor:
         assert step("11 donor given back", "donor", gives_donor_back=True)["result"] is False
         assert saved()["donor_state"] == "returned"
 
+    @pytest.mark.parametrize("copied", [False, True])
+    def test_stopped_before_it_was_taken_what_copies_from_it_is_ended_as_long_as_a_copy_is_made(
+            self, functions, minions, copied):
+        if copied:
+            assert step("01 policy", "donor", copies=True)["result"] is True
+        minions.calls.clear()
+        functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": None}
+        assert step("06 donor shunned", "donor", takes_donor=True)["result"] is False
+        assert minions.calls == [] and (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
+        assert functions["fleet.ask"].call_args_list == ([] if copied else [
+            call(["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)])
+
+    def test_one_that_failed_may_go_on_copying_for_the_next_attempt(self, functions, minions):
+        self.fails(minions)
+        assert step()["result"] is False and saved()["state"] == "failed"
+        functions["fleet.ask"].assert_not_called()
+
+    @pytest.mark.parametrize("trouble", [CommandExecutionError("west3: does not answer"), ValueError("master gone")])
+    def test_what_could_not_be_ended_is_no_reason_to_say_anything_else(self, functions, caplog, trouble):
+        functions["fleet.ask"].side_effect = trouble
+        functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": "wrong site"}
+        ret = step()
+        assert ret["comment"].startswith("bob asked this run to stop at now: wrong site\n")
+        assert saved()["state"] == "aborted" and str(trouble) not in ret["comment"]
+        functions["runlock.release"].assert_called_once_with()
+        assert f"What copies on west3 was not ended: {type(trouble).__name__}: {trouble}" in caplog.text
+
     def test_given_back_it_is_not_touched_any_more(self, functions, minions):
         self.take(minions)
         step("11 donor given back", "donor", gives_donor_back=True)
