@@ -259,7 +259,7 @@ def _compressions(host):
     """What the rsyncs of both hosts can compress with; one that is older than 3.2 does not tell."""
     told = [_run(argv)["stdout"] for argv in (
         ["rsync", "--version"], [*ssh(), address(host), "sudo -n rsync --version"])]
-    here, there = (set(text.partition("Compress list:\n")[2].partition("\n")[0].split()) for text in told)
+    here, there = (set(text.partition("Compress list:")[2].strip().partition("\n")[0].split()) for text in told)
     return sorted(here & there)
 
 
@@ -279,6 +279,7 @@ def _measured(host):
 
 def _send_sample(host, size):
     path = __salt__["hostrecord.path"](SAMPLE)
+    os.makedirs(__salt__["hostrecord.folder"](), mode=0o700, exist_ok=True)
     with salt.utils.files.fopen(path, "wb") as stream:
         stream.write(os.urandom(size))
     try:

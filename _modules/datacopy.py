@@ -172,7 +172,8 @@ def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="au
     pairs, record = _pairs(host, site, run, at_rest=False)
     transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
     if not begun:
-        _forget(run)
+        # An attempt that died at rest may have left its copy going: two writers into one directory undo each other.
+        _forget(run, but=("copy-files-", "copy-rest-"))
         if _since(host, run) is None:
             __salt__["hostrecord.save"](AHEAD, {"host": host, "run": run, "began": int(time.time())})
         if record["state"] != "emptied":

@@ -44,6 +44,7 @@ def _run(argv):
     if result["retcode"]:
         words = "\n".join((result["stdout"] + "\n" + result["stderr"]).strip().splitlines()[-15:])
         raise CommandExecutionError(f"{argv[0]} failed with {result['retcode']}: {words or '(no output)'}")
+    return (result["stdout"] + result["stderr"]).strip()
 
 
 def stream(host, site, run, method, wait=86400, deadline=86400, bwlimit=0):
@@ -61,7 +62,7 @@ def stream(host, site, run, method, wait=86400, deadline=86400, bwlimit=0):
     run
         Name of this run, letters, digits and dashes.
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
     wait
         Seconds to wait for the unit before returning its name.
     deadline
@@ -77,7 +78,7 @@ def stream(host, site, run, method, wait=86400, deadline=86400, bwlimit=0):
 
     .. code-block:: bash
 
-        salt west3 hotcopy.stream host=east1 site=east run=20261123-east method=mariadb-backup
+        salt west3 hotcopy.stream host=east1 site=east run=20261123-east method=mariabackup
 
     Follows the manuals of mariadb-backup, mbstream and Percona XtraBackup.
     """
@@ -134,9 +135,13 @@ def _order(host, record, method, bwlimit):
     if not USER.fullmatch(there["user"]):
         raise CommandExecutionError(f"{there['path']} on {host} belongs to {there['user']!r}, which is no user's name")
     unpack = __salt__["hotguard.unpack"](method, there["path"], there["user"])
-    sink = [*__salt__["copytarget.ssh"](), __salt__["copytarget.address"](host), shlex.join(unpack)]
+    # Without a banner: that nothing is said is how one knows that all could be unpacked.
+    quiet = ["-o", "LogLevel=ERROR"]
+    sink = [*__salt__["copytarget.ssh"](), *quiet, __salt__["copytarget.address"](host), shlex.join(unpack)]
     # An empty stream changes nothing there, and shows that one is taken.
-    _run(sink)
+    words = _run(sink)
+    if words:
+        raise CommandExecutionError(f"{host} must not say anything when nothing is wrong: {words}")
     scratch = __salt__["hostrecord.path"]("scratch")
     os.makedirs(scratch, mode=0o700, exist_ok=True)
     source = [

@@ -20,7 +20,7 @@ __virtualname__ = "hotguard"
 # "engines": whose tables the tool takes so that they fit together, or that hold no data of their own.
 COMMON = ("innodb", "myisam", "mrg_myisam", "csv", "archive", "memory", "blackhole", "federated")
 METHODS = {
-    "mariadb-backup": {"tools": ("mariadb-backup", "mariabackup"), "unpacks": "mbstream", "server": "MariaDB",
+    "mariabackup": {"tools": ("mariadb-backup", "mariabackup"), "unpacks": "mbstream", "server": "MariaDB",
                        "engines": (*COMMON, "aria")},
     "xtrabackup": {"tools": ("xtrabackup",), "unpacks": "xbstream", "server": "MySQL", "engines": COMMON},
 }  # fmt: skip
@@ -94,7 +94,7 @@ def tool(method):
     Return the backup tool of this host, if it is of the same series as the server.
 
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
 
     Returns ``{"path": of the tool, "series": "10.11"}``. Raises CommandExecutionError if the tool or the one that
     unpacks its stream is not here, or is not for this server; SaltInvocationError for another method.
@@ -103,7 +103,7 @@ def tool(method):
 
     .. code-block:: bash
 
-        salt west3 hotguard.tool mariadb-backup
+        salt west3 hotguard.tool mariabackup
     """
     known = _known(method)
     path = _program(*known["tools"])
@@ -124,7 +124,7 @@ def unpack(method, path, owner):
     It is what ``sudo`` has to allow the Tungsten user on the target, word for word. It overwrites no file.
 
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
     path
         Absolute path of the data directory on the target.
     owner
@@ -136,7 +136,7 @@ def unpack(method, path, owner):
 
     .. code-block:: bash
 
-        salt west3 hotguard.unpack mariadb-backup /var/lib/mysql mysql
+        salt west3 hotguard.unpack mariabackup /var/lib/mysql mysql
     """
     return ["sudo", "-n", "-u", owner, _known(method)["unpacks"], "-x", "-p", str(THREADS), "-C", path]
 
@@ -151,7 +151,7 @@ def faults(method):
     Of a server that is down only what can be seen without asking it.
 
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
 
     Returns a list of texts, empty if nothing does. Raises SaltInvocationError for another method, CommandExecutionError
     if the server's data locations or tables cannot be read.
@@ -160,7 +160,7 @@ def faults(method):
 
     .. code-block:: bash
 
-        salt west3 hotguard.faults mariadb-backup
+        salt west3 hotguard.faults mariabackup
     """
     _known(method)
     places = __salt__["datalocation.locations"]()
@@ -201,7 +201,7 @@ def data_faults(method):
     Ask the running server what the tool would not copy well: tables of other engines, encryption.
 
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
 
     Returns a list of texts. Raises CommandExecutionError if the server does not answer.
 
@@ -209,7 +209,7 @@ def data_faults(method):
 
     .. code-block:: bash
 
-        salt west3 hotguard.data_faults mariadb-backup
+        salt west3 hotguard.data_faults mariabackup
     """
     known, query = _known(method), __salt__["mysqld.query"]
     listed = ", ".join(f"'{engine}'" for engine in known["engines"])
@@ -228,7 +228,7 @@ def target_faults(method, places):
     Tell what speaks against unpacking a stream in this host's data directory.
 
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
     places
         As ``datalocation.locations`` returns them.
 
@@ -238,7 +238,7 @@ def target_faults(method, places):
 
     .. code-block:: bash
 
-        salt east1 hotguard.target_faults mariadb-backup '{"datadir": {"path": "/var/lib/mysql", "files": []}}'
+        salt east1 hotguard.target_faults mariabackup '{"datadir": {"path": "/var/lib/mysql", "files": []}}'
     """
     path = places["datadir"]["path"]
     info = os.stat(path)

@@ -50,8 +50,8 @@ def argv(source, sink, said, then, expected, bwlimit=0):
     bwlimit
         Megabytes a second at most; 0 for no limit.
 
-    Returns a list of words. The pipeline ends with 0 only if both commands did and ``said`` was said. When one of them
-    dies the other is ended.
+    Returns a list of words. The pipeline ends with 0 only if both commands did, ``said`` was said, and ``sink`` has not
+    said anything: mbstream ends with 0 although it could not make a file. When one of them dies the other is ended.
 
     CLI Example:
 
@@ -114,20 +114,26 @@ def _work(order):
     """Returns what went wrong, a list of texts."""
     source = subprocess.Popen(
         order["source"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    sink = subprocess.Popen(order["sink"], stdin=subprocess.PIPE)
-    heard = collections.deque(maxlen=1)
-    listener = threading.Thread(target=_listen, args=(source.stderr, heard))
-    listener.start()
+    sink = subprocess.Popen(
+        order["sink"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    heard, complaints = collections.deque(maxlen=1), collections.deque(maxlen=1)
+    listeners = [threading.Thread(target=_listen, args=words)
+                 for words in ((source.stderr, heard), (sink.stdout, complaints))]
+    for listener in listeners:
+        listener.start()
     sent, taken = _pump(source.stdout, sink.stdin, order["expected"], order["bwlimit"])
     if not taken:
         # It may be waiting, with locks in its hand, and would write nothing for long.
         source.terminate()
     source.stdout.close()
     codes = source.wait(), sink.wait()
-    listener.join()
+    for listener in listeners:
+        listener.join()
     if not taken:
         return [f"after {sent} bytes the taking side was gone, exit code {codes[1]}"]
     wrong = [f"{what} ended with exit code {code}" for what, code in zip(("sending", "taking"), codes) if code]
+    if complaints:
+        wrong.append(f"the taking side has said: {complaints[0]}")
     if order["said"] not in (heard[0] if heard else ""):
         wrong.append(f"the sending side has not said {order['said']!r} at its end")
     return wrong

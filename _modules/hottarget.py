@@ -30,6 +30,8 @@ LEFT_BEHIND = ("xtrabackup_logfile", "auto.cnf")
 UNPACKERS = ("mbstream", "xbstream")
 # Bytes for preparing, at least.
 MEMORY = 128 << 20
+# What is unpacked is not written through to the disk: of a host that has booted since nobody knows how much is there.
+BOOT = "/proc/sys/kernel/random/boot_id"
 # Seconds in which a program that was told to end has to.
 ENDS = 10
 
@@ -56,7 +58,7 @@ def empty(site, donor, run, method):
     run
         Name of this run.
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
 
     Returns ``{name: {"path", "entries", "bytes"}}`` of what was deleted. Raises CommandExecutionError.
 
@@ -64,7 +66,7 @@ def empty(site, donor, run, method):
 
     .. code-block:: bash
 
-        salt east1 hottarget.empty site=east donor=west3 run=20261123-east method=mariadb-backup
+        salt east1 hottarget.empty site=east donor=west3 run=20261123-east method=mariabackup
     """
     record, own = __salt__["datadir.begun"](site), __salt__["datadir.emptied"](site, donor, run)
     how = record.get("stream") if record else None
@@ -84,8 +86,14 @@ def empty(site, donor, run, method):
     if own and (how or _filled()):
         __salt__["hostrecord.save"](RECORD, {**record, "state": "emptying"})
     removed = __salt__["datadir.empty"](site, donor, run)
-    __salt__["hostrecord.save"](RECORD, {**__salt__["hostrecord.load"](RECORD), "unpacks": unpacks})
+    record = {**__salt__["hostrecord.load"](RECORD), "unpacks": unpacks, "boot": _read(BOOT)}
+    __salt__["hostrecord.save"](RECORD, record)
     return removed
+
+
+def _read(path):
+    with salt.utils.files.fopen(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read(65536).strip()
 
 
 def _filled():
@@ -114,14 +122,15 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
     """
     Prepare what was streamed into this host's data directory, so that a server can run on it.
 
-    To be run on the target. Refuses to begin unless its record says that this run's stream is whole, a full backup lies
-    in the data directory, no server runs and no program uses that. It works as the directory's owner, in a unit
-    (``longjob``) which outlives this call; if that is cut short it may be begun once more.
+    To be run on the target. Refuses to begin unless its record says that this run's stream is whole, the host has not
+    booted since it was emptied, a full backup lies in the data directory, no server runs and no program uses that. It
+    works as the directory's owner, in a unit (``longjob``) which outlives this call; if that is cut short it may be
+    begun once more.
 
     run
         Name of this run.
     method
-        ``mariadb-backup`` or ``xtrabackup``.
+        ``mariabackup`` or ``xtrabackup``.
     begun
         True if this was begun in this very attempt: that its unit has failed is an error then, and not a reason to
         begin it once more.
@@ -137,7 +146,7 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
 
     .. code-block:: bash
 
-        salt east1 hottarget.prepare run=20261123-east method=mariadb-backup
+        salt east1 hottarget.prepare run=20261123-east method=mariabackup
 
     Follows the manuals of mariadb-backup and Percona XtraBackup.
     """
@@ -151,6 +160,10 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
             f"{record['state']}, run {record['run']}, stream {record.get('stream')}")
     if record["unpacks"]["method"] != method:
         raise CommandExecutionError(f"this host holds a stream of {record['unpacks']['method']}, not of {method}")
+    if record["boot"] != _read(BOOT):
+        __salt__["hostrecord.save"](RECORD, {**record, "stream": "cut"})
+        raise CommandExecutionError("this host has booted since it was emptied, and what was streamed here may be lost "
+                                    "in part: it has to be emptied anew (hottarget.empty)")  # fmt: skip
     now = __salt__["longjob.status"](job)
     if now["state"] == "failed" and begun:
         # Forgotten, so that the next attempt begins it again.
@@ -173,6 +186,7 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
     for name in LEFT_BEHIND:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(path, name))
+    os.sync()
     __salt__["hostrecord.save"](RECORD, {**record, "state": "copied"})
     return {"running": None, "prepared": True}
 
@@ -194,14 +208,12 @@ def _backup(path):
     """What the tool itself says of the backup that lies there, None if there is none."""
     for name in CHECKPOINTS:
         with contextlib.suppress(FileNotFoundError):
-            with salt.utils.files.fopen(os.path.join(path, name), encoding="utf-8", errors="replace") as stream:
-                found = re.search(r"^backup_type = (\S+)$", stream.read(4096), re.MULTILINE)
+            found = re.search(r"^backup_type = (\S+)$", _read(os.path.join(path, name)), re.MULTILINE)
             return found[1] if found else None
     return None
 
 
 def _memory():
     """A quarter of what this host could give now: its server is down."""
-    with salt.utils.files.fopen("/proc/meminfo", encoding="utf-8") as stream:
-        available = re.search(r"^MemAvailable:\s+(\d+) kB$", stream.read(), re.MULTILINE)
+    available = re.search(r"^MemAvailable:\s+(\d+) kB$", _read("/proc/meminfo"), re.MULTILINE)
     return max(MEMORY, int(available[1]) * 1024 // 4)

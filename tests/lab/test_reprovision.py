@@ -155,12 +155,21 @@ def test_a_second_run_is_refused_and_says_how_to_insist(lab):
     assert "There is nothing to repair" in comment and '"insist": true' in comment
 
 
-def test_a_hot_copy_repairs_it_and_the_donor_serves_all_the_while(lab):
+@pytest.fixture
+def newer_tprovision(lab):
+    """One that takes several targets from one source."""
+    undo = [emulate(lab, host, locks_source=False) for host in lab.site_nodes()[FAILED]]
+    yield
+    for each in undo:
+        each()
+
+
+def test_a_hot_copy_repairs_it_and_the_donor_serves_all_the_while(lab, newer_tprovision):
     identities = data.identity(lab, "east1")
     data.make_drift(lab, FAILED, lab.rows)
     watch = invariants.Watch(lab, FAILED, DEFINITIVE)
     watch.start()
-    code, states = orchestrate(lab, order(method="mariabackup", insist=True))
+    code, states = orchestrate(lab, order(method="mariabackup", replica_parallel=2, insist=True))
     assert watch.end() == []
     assert [(state["name"], state["comment"]) for state in states if state["result"] is not True] == []
     assert code == 0 and watch.most_out == 0

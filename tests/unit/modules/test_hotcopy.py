@@ -13,7 +13,7 @@ hotguard = load("_modules", "hotguard")
 hotpipe = load("_modules", "hotpipe")
 longjob = load("_modules", "longjob")
 
-METHOD = "mariadb-backup"
+METHOD = "mariabackup"
 SSH = ["runuser", "-u", "tungsten", "--", "ssh", "-o", "BatchMode=yes"]
 
 
@@ -25,7 +25,7 @@ def facts(tmp_path):
     facts["ls"] = {"service": "west", "datasources": {"west3": {"role": "slave", "state": "ONLINE"}}}
     facts.update(
         ping=True, job="absent", jobs=[], ends="done", stopped=[], forgotten=[], told=[], faults=[], unreachable=None,
-        refused=None,
+        refused=None, tells=0,
         record={"state": "emptied", "run": "r-1", "site": "east", "donor": "west3", "host": "east1",
                 "unpacks": {"method": METHOD, "series": "10.11"},
                 "directories": {"datadir": {"path": "/data on east", "files": [], "user": "mysql", "free": 10**12,
@@ -52,7 +52,7 @@ def functions(facts, tmp_path, monkeypatch):
             return {"retcode": 0, "stdout": "", "stderr": ""}
         assert argv[3 : 3 + len(SSH)] == SSH
         facts["tried"] = argv[3:]
-        return {"retcode": 126 if facts["refused"] else 0, "stdout": "", "stderr": facts["refused"] or ""}
+        return {"retcode": facts["tells"], "stdout": "", "stderr": facts["refused"] or ""}
 
     def start(name, argv, user=None, deadline=None):
         facts["jobs"].append((name, argv, user, deadline))
@@ -102,15 +102,20 @@ def test_a_backup_is_piped_to_where_it_is_unpacked(facts, tmp_path):
         "--stream=xbstream", "--parallel=4", f"--datadir={tmp_path}/data",
         f"--target-dir={tmp_path}/remembered/scratch",
     ]  # fmt: skip
-    assert sink == [*SSH, "tungsten@east1", "sudo -n -u mysql mbstream -x -p 4 -C '/data on east'"]
+    assert sink == [*SSH, "-o", "LogLevel=ERROR", "tungsten@east1",
+                    "sudo -n -u mysql mbstream -x -p 4 -C '/data on east'"]  # fmt: skip
     assert said == "completed OK!" and expected >= 2
     assert then[0] == "rsync" and hostrecord.load(then[-2].rpartition("/")[2])["stream"] == "whole"
     assert facts["stopped"] == ["copy-"], "no copy of a run that died goes on beside it"
 
 
-def test_that_it_is_unpacked_there_is_tried_before_it_begins(facts):
-    facts["refused"] = "this key is for copies by reprovision only"
-    with pytest.raises(CommandExecutionError, match="this key is for copies"):
+@pytest.mark.parametrize("code, words, told", [
+    (126, "this key is for copies by reprovision only", "this key is for copies"),
+    (0, "sudo: unable to resolve host east1", "east1 must not say anything .*: sudo: unable to resolve"),
+])
+def test_that_it_is_unpacked_there_is_tried_before_it_begins(facts, code, words, told):
+    facts.update(tells=code, refused=words)
+    with pytest.raises(CommandExecutionError, match=told):
         stream()
     assert facts["jobs"] == facts["told"] == []
     assert facts["tried"][-1] == "sudo -n -u mysql mbstream -x -p 4 -C '/data on east'"

@@ -14,7 +14,7 @@ from tests.support.loader import load
 hotguard = load("_modules", "hotguard")
 mysqld = load("_modules", "mysqld")
 
-METHOD = "mariadb-backup"
+METHOD = "mariabackup"
 MARIADB = {"mariadb-backup": "mariadb-backup based on MariaDB server 10.11.19-MariaDB debian-linux-gnu (x86_64)",
            "mbstream": "",
            "mariadbd": "/usr/sbin/mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)"}
@@ -103,7 +103,7 @@ def test_a_server_that_is_down_is_known_by_its_program(facts):
     (METHOD, "10.11.19-MariaDB", {"mbstream": ""}, "there is no mariadb-backup or mariabackup"),
     (METHOD, "10.11.19-MariaDB", {"mariadb-backup": MARIADB["mariadb-backup"]}, "there is no mbstream"),
     (METHOD, "11.4.2-MariaDB", MARIADB, "is for MariaDB 10.11, the server here is 11.4.2-MariaDB"),
-    (METHOD, "8.0.39", MARIADB, "mariadb-backup is for MariaDB, the server here is MySQL 8.0.39"),
+    (METHOD, "8.0.39", MARIADB, "mariabackup is for MariaDB, the server here is MySQL 8.0.39"),
     ("xtrabackup", "10.11.19-MariaDB", MYSQL, "xtrabackup is for MySQL, the server here is MariaDB"),
     ("xtrabackup", "8.4.0", MYSQL, "is for MySQL 8.0, the server here is 8.4.0"),
     ("xtrabackup", "5.7.44", MYSQL, "is for MySQL 8.0, the server here is 5.7.44"),
@@ -172,7 +172,7 @@ def test_data_beside_the_data_directory_are_named(facts, tmp_path):
 
 def test_tables_that_the_tool_does_not_take(facts):
     facts["engines"] = [{"engine": "ROCKSDB", "number": "3", "example": "shop.logs"}]
-    assert hotguard.faults(METHOD) == ["tables of the engine ROCKSDB (3, such as shop.logs) are not for mariadb-backup"]
+    assert hotguard.faults(METHOD) == ["tables of the engine ROCKSDB (3, such as shop.logs) are not for mariabackup"]
     assert "'innodb', 'myisam', " in facts["tables"] and "'aria'" in facts["tables"]
     as_mysql(facts)
     hotguard.faults("xtrabackup")

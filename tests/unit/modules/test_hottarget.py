@@ -15,7 +15,7 @@ hotguard = load("_modules", "hotguard")
 hottarget = load("_modules", "hottarget")
 longjob = load("_modules", "longjob")
 
-METHOD = "mariadb-backup"
+METHOD = "mariabackup"
 ORDER = {"site": "east", "donor": "west3", "run": "r-1", "method": METHOD}
 SAID = "[00] 2026-11-23 10:00:00 Last binlog file , position 0\n[00] 2026-11-23 10:00:01 completed OK!"
 
@@ -234,6 +234,8 @@ def test_prepare_makes_it_a_copy(streamed, facts, home):
     assert argv[:2] == ["/usr/bin/mariadb-backup", "--prepare"] and argv[-1] == f"--target-dir={home}"
     assert int(argv[2].removeprefix("--use-memory=")) >= 128 << 20
     assert datadir.copy() == {"run": "r-1", "state": "copied"}
+    note(boot="another")
+    assert datadir.copy() and hottarget.prepare("r-1", METHOD) == {"running": None, "prepared": False}
     assert sorted(os.listdir(home)) == ["ibdata1", "xtrabackup_checkpoints"]
 
 
@@ -313,6 +315,15 @@ def test_prepare_wants_the_whole_stream_of_this_run(streamed, facts, changes, wo
     with pytest.raises(CommandExecutionError, match=words):
         hottarget.prepare("r-1", METHOD)
     assert facts["jobs"] == []
+
+
+def test_a_host_that_has_booted_since_may_have_lost_what_was_streamed(streamed, facts, functions, home):
+    note(boot="another")
+    with pytest.raises(CommandExecutionError, match="has booted since it was emptied"):
+        hottarget.prepare("r-1", METHOD)
+    assert facts["jobs"] == [] and record()["stream"] == "cut" and datadir.copy() is None
+    assert hottarget.empty(**ORDER)["datadir"]["entries"] == 2
+    assert "stream" not in record() and record()["boot"] != "another"
 
 
 def test_prepare_where_nothing_was_emptied(facts):
