@@ -537,8 +537,9 @@ def test_ahead_goes_side_by_side_too_and_what_has_changed_does_not(donor, jobs, 
 
 
 @pytest.mark.parametrize("state", ["running", "done", "failed"])
-@pytest.mark.parametrize("job", ["copy-ahead-0-r-0-s0", "copy-0-r-0", "copy-rest-0-r-0"])
-def test_what_other_runs_have_left_is_ended_before_anything_is_begun(donor, jobs, job, state):
+@pytest.mark.parametrize("job", ["copy-ahead-0-r-0-s0", "copy-0-r-0", "copy-rest-0-r-0", FILES_0, REST])
+def test_what_others_have_left_is_ended_before_anything_is_begun(donor, jobs, job, state):
+    """Other runs, and an attempt of this one that died at rest: two that write into one directory undo each other."""
     jobs.put(job, state, rc=11)
     assert ahead() == COPIED_AHEAD
     assert jobs.order == [

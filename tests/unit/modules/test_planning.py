@@ -31,6 +31,8 @@ OUT, STOPPED, BACK = planning.DONOR_OUT
 STEPS = ["00 preflight", "07 mysqld stopped", planning.AHEAD, OUT, STOPPED, planning.COPY, BACK, "13 mysqld started",
          planning.REPLICAS, "complete"]
 COLD = [name for name in STEPS if name != planning.AHEAD]
+HOT = ["00 preflight", "07 mysqld stopped", planning.STREAM, planning.PREPARE, "13 mysqld started", planning.REPLICAS,
+       "complete"]
 WARNING = {"node": "m-east1", "level": "warning", "what": "its clock is off", "do": "Set it."}
 
 
@@ -91,9 +93,9 @@ def configure_loader_modules(functions):
     return {planning: {"__salt__": functions, "__opts__": {"__role": "master"}}}
 
 
-def listed(*left_out):
+def listed(*left_out, steps=STEPS):
     return [{"step": name, "nodes": ["m-east1"], "what": ["m-east1: would be done"], "needed": name not in left_out}
-            for name in STEPS]
+            for name in steps]
 
 
 def make(topology, found, losses=None, steps=None):
@@ -117,7 +119,8 @@ def test_only_on_the_master():
 
 def test_the_names_of_the_steps_and_the_words_are_those_of_the_orchestration():
     sls = (ROOT / "orch/reprovision.sls").read_text()
-    for name in (planning.AHEAD, planning.COPY, planning.REPLICAS, *planning.DONOR_OUT):
+    for name in (planning.AHEAD, planning.COPY, planning.STREAM, planning.PREPARE, planning.REPLICAS,
+                 *planning.DONOR_OUT):
         assert f"\n{name}:\n" in sls
     assert f'f"{planning.LEFT_OUT}{{run' in (ROOT / "_states/reprovision.py").read_text()
     unchanged = {"result": True, "changes": {}, "comment": "States ran successfully. No changes made to m."}
@@ -315,6 +318,38 @@ class TestExpected:
         expected = make(topology, found)["expected"]
         assert expected["copy"]["seconds"] == 200 and expected["total"]["seconds"] == 200 * 3 + 120
         assert expected["donor_outage"] == {"seconds": 230, "basis": "assumed: 100 MB/s; assumed: 30 s beside the copy"}
+
+    def test_in_a_hot_run_it_is_never_out(self, topology, found):
+        topology["reprovision"]["method"] = "mariabackup"
+        found["facts"]["m-west2"]["contents"] = contents(20 * GIGA)
+        expected = make(topology, found, steps=listed(steps=HOT))["expected"]
+        assert expected["copy"]["seconds"] == 200 and expected["total"]["seconds"] == 200 * 3 + 120
+        assert expected["donor_outage"] == {"seconds": 0, "basis": "it goes on serving"}
+
+    def test_a_hot_run_learns_from_a_hot_one_what_was_streamed_and_prepared(self, topology, found, records):
+        topology["reprovision"]["method"] = "mariabackup"
+        records.append(run({planning.STREAM: 30.0, planning.PREPARE: 10.0, planning.REPLICAS: 160.0}, plan=HOT))
+        expected = make(topology, found, steps=listed(steps=HOT))["expected"]
+        basis = f"as run {RUN} did"
+        assert expected["copy"] == {"seconds": 20, "bytes": GIGA, "basis": basis}
+        assert expected["other"] == {"seconds": 4, "basis": basis}
+        assert expected["total"] == {"seconds": 20 + 80 + 4, "basis": basis}
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_of_a_hot_one_another_learns_nothing_of_the_donor(self, topology, found, records, warm):
+        topology["reprovision"]["warm"] = warm
+        records.append(run({planning.STREAM: 30.0, planning.PREPARE: 10.0}, plan=HOT))
+        expected = make(topology, found)["expected"]
+        assert expected["copy"] == {"seconds": 20, "bytes": GIGA, "basis": f"as run {RUN} did"}
+        assert expected["donor_outage"]["seconds"] == (2 if warm else 20) + 30
+        assert expected["donor_outage"]["basis"].endswith("assumed: 30 s beside the copy")
+
+    @pytest.mark.parametrize("left_out, seconds", [
+        ([], 10), ([planning.STREAM], 10), ([planning.STREAM, planning.PREPARE], 0)])
+    def test_a_hot_copy_has_been_made_when_it_is_prepared(self, topology, found, left_out, seconds):
+        topology["reprovision"]["method"] = "mariabackup"
+        expected = make(topology, found, steps=listed(*left_out, steps=HOT))["expected"]
+        assert expected["copy"]["seconds"] == seconds and expected["donor_outage"]["seconds"] == 0
 
     def test_learnt_from_the_newest_run_that_tells(self, topology, found, records):
         records.append(run({planning.AHEAD: 999.0, planning.COPY: 999.0}))

@@ -121,7 +121,6 @@ def functions(answers):
     return {
         "fleet.gather": create_autospec(fleet.gather, side_effect=gather),
         "preflight.judge": create_autospec(preflight.judge, side_effect=preflight.judge),
-        "topology.way": create_autospec(topology_module.way, side_effect=topology_module.way),
         "resume.refusal": create_autospec(resume.refusal, side_effect=resume.refusal),
         "resume.contradiction": create_autospec(resume.contradiction, side_effect=resume.contradiction),
         "readiness.extension": create_autospec(readiness.extension, return_value={"version": "1", "digest": "d"}),

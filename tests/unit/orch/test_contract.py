@@ -30,12 +30,14 @@ ALLOWED = {
 }
 REQUISITES = {"require", "failhard"}
 # Step 9 is not needed, rsync writes as root. The donor is taken (06, 07) when the failed primary is ready for its data.
-MANUAL = ["01", "02", "03", "04", "05", "07", "08", "06", "07", *(f"{number}" for number in range(10, 21))]
+FIRST, LAST = ["01", "02", "03", "04", "05", "07", "08"], [f"{number}" for number in range(12, 21)]
+MANUAL = [*FIRST, "06", "07", "10", "11", *LAST]
 AHEAD = "10 data copied ahead"
 COPY = "10 data copied from the donor"
 STREAM = "10 data streamed from the donor"
 PREPARE = "10 backup prepared"
-WAYS = ("warm", "cold", "hot")
+# The numbers of the steps of each way to copy. One that never takes the donor has no 06, 07 of it and 11.
+WAYS = {"cold": MANUAL, "warm": [*FIRST, "10", "06", "07", "10", "11", *LAST], "hot": [*FIRST, "10", "10", *LAST]}
 RUN = {
     "run": "20260101T000000-7",
     "failed": "east",
@@ -47,9 +49,10 @@ RUN = {
     "donor_lease": 900,
     "compress": "zstd",
     "bwlimit": 50,
-    "streams": 3,
+    "streams": 8,
     "begun": False,
 }
+HOT = {**RUN, "method": "mariabackup"}
 SITES = {"east": {"nodes": ["east1", "east2"]}, "west": {"nodes": ["west1", "west3"]}}
 NAMED = {**SITES, "east": {**SITES["east"], "service": "alpha"}}
 # Which host, service and policy each SLS is about, given RUN and NAMED.
@@ -109,19 +112,18 @@ def chunks(rendered):
             yield name, function, merged
 
 
-def of_way(way, steps):
-    """The names of the steps that a run of that way has."""
-    return [name for name, _, arguments in steps if way in arguments.get("ways", WAYS)]
-
-
-def until(arguments):
-    """The steps that end what a step brings about."""
-    ends = arguments.get("until", [])
-    return ends if isinstance(ends, list) else [ends]
-
-
 def applied(steps):
     return [(name, arguments) for name, function, arguments in steps if function == "reprovision.step"]
+
+
+def of_way(steps, way):
+    return [(name, arguments) for name, arguments in applied(steps) if way in arguments.get("ways", [way])]
+
+
+def ends(arguments):
+    """The steps that end what a step brings about."""
+    until = arguments.get("until", [])
+    return until if isinstance(until, list) else [until]
 
 
 class TestOrchestration:
@@ -162,35 +164,45 @@ class TestOrchestration:
             path.stem for path in NODE_FILES
         }
 
-    def test_the_manuals_order_but_for_the_donor(self, steps):
-        numbers = [name[:2] for name in of_way("cold", steps) if name[:2].isdigit() and name[:2] != "00"]
-        assert numbers == MANUAL
+    @pytest.mark.parametrize("way", WAYS)
+    def test_the_manuals_order_but_for_the_donor(self, steps, way):
+        assert [name[:2] for name, _ in of_way(steps, way)] == WAYS[way]
 
-    @pytest.mark.parametrize("way, count, between", [
-        ("cold", 23, ["06 donor shunned, its replicator offline", "07 mysqld of the donor stopped", COPY,
-                      "11 donor given back"]),
-        ("warm", 24, [AHEAD, "06 donor shunned, its replicator offline", "07 mysqld of the donor stopped", COPY,
-                      "11 donor given back"]),
-        ("hot", 21, [STREAM, PREPARE]),
-    ])
-    def test_the_ways_differ_only_between_an_emptied_primary_and_one_with_its_own_data(
-            self, steps, way, count, between):
-        names = of_way(way, steps)
-        begin, end = names.index("08 data locations emptied"), names.index("12 ownership restored")
-        assert names[begin + 1:end] == between and len(names) == count
-        everybodys = [name for name, _, arguments in steps if "ways" not in arguments]
-        assert [*names[:begin + 1], *names[end:]] == everybodys
+    def test_which_steps_not_every_way_has(self, steps):
+        assert {name: arguments["ways"] for name, arguments in applied(steps) if "ways" in arguments} == {
+            AHEAD: ["warm"], "06 donor shunned, its replicator offline": ["warm", "cold"],
+            "07 mysqld of the donor stopped": ["warm", "cold"], COPY: ["warm", "cold"],
+            "11 donor given back": ["warm", "cold"], STREAM: ["hot"], PREPARE: ["hot"]}
 
     def test_the_ways_are_those_of_an_order(self, steps):
         topology = load("_modules", "topology")
-        assert {topology.way({"method": method, "warm": warm})
-                for method in topology.CHOICES["method"] for warm in (True, False)} == set(WAYS)
-        assert all(set(arguments.get("ways", WAYS)) <= set(WAYS) for _, arguments in applied(steps))
+        known = {topology.way({"method": method, "warm": warm})
+                 for method in topology.CHOICES["method"] for warm in (True, False)}
+        assert known == set(WAYS)
+        assert all(set(arguments.get("ways", known)) <= known for _, arguments in applied(steps))
+
+    @pytest.mark.parametrize("way, expected", [
+        ("warm", [AHEAD, "06 donor shunned, its replicator offline", "07 mysqld of the donor stopped", COPY,
+                  "11 donor given back"]),
+        ("cold", ["06 donor shunned, its replicator offline", "07 mysqld of the donor stopped", COPY,
+                  "11 donor given back"]),
+        ("hot", [STREAM, PREPARE]),
+    ])
+    def test_the_donor_serves_until_the_failed_primary_is_ready_for_its_data(self, steps, way, expected):
+        names = [name for name, _ in of_way(steps, way)]
+        at, end = names.index("07 mysqld stopped"), names.index("12 ownership restored")
+        assert names[at:end] == ["07 mysqld stopped", "08 data locations emptied", *expected]
+
+    def test_a_hot_run_never_takes_the_donor(self, steps):
+        hot = of_way(steps, "hot")
+        assert not [name for name, arguments in hot if {"takes_donor", "gives_donor_back"} & set(arguments)]
+        assert [(name, arguments["sls"]) for name, arguments in hot if arguments["nodes"] == "donor"] == [
+            (STREAM, "orch.node.data_streamed")]
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_every_way_copies_once(self, steps, way):
-        names = of_way(way, steps)
-        assert len([name for name, arguments in applied(steps) if "copies" in arguments and name in names]) == 1
+    def test_each_way_has_one_step_after_which_the_data_are_there(self, steps, way):
+        assert [name for name, arguments in of_way(steps, way) if "copies" in arguments] == [
+            PREPARE if way == "hot" else COPY]
 
     @pytest.mark.parametrize(
         "name, nodes, sls",
@@ -231,24 +243,27 @@ class TestOrchestration:
     def test_what_a_step_brings_about_ends_with_a_later_one(self, steps):
         names = [name for name, _, _ in steps]
         for name, _, arguments in steps:
-            for end in until(arguments):
+            for end in ends(arguments):
                 assert names.index(end) > names.index(name), name
                 assert "once" not in arguments, name
 
     @pytest.mark.parametrize("way", WAYS)
-    def test_each_way_has_one_step_that_ends_it(self, steps, way):
-        names = of_way(way, steps)
-        for name, _, arguments in steps:
-            if "until" in arguments and name in names:
-                assert len(set(until(arguments)) & set(names)) == 1, name
+    def test_with_which_step_it_ends(self, steps, way):
+        """Exactly one that this way has."""
+        has = {name for name, _ in of_way(steps, way)}
+        found = [(name[:2], [end for end in ends(arguments) if end in has])
+                 for name, arguments in of_way(steps, way) if "until" in arguments]
+        there = [PREPARE if way == "hot" else COPY]
+        assert [(name, end if end == there else end[0][:2]) for name, end in found] == [
+            ("01", "20"), ("02", "19"), ("03", "18"), ("04", "17"), ("05", "15"), ("07", there), ("08", there),
+            *{"warm": [("10", there), ("06", there), ("07", there)], "cold": [("06", there), ("07", there)],
+              "hot": []}[way],
+            ("12", "13")]
+        assert [len(end) for _, end in found] == [1] * len(found)
 
-    def test_with_which_step_it_ends(self, steps):
-        ends = [(name[:2], end if end[:2] == "10" else end[:2])
-                for name, _, arguments in steps for end in until(arguments)]
-        assert ends == [
-            ("01", "20"), ("02", "19"), ("03", "18"), ("04", "17"), ("05", "15"), ("07", COPY), ("07", PREPARE),
-            ("08", COPY), ("08", PREPARE), ("10", COPY), ("06", COPY), ("07", COPY), ("12", "13"), ("ve", "19"),
-        ]
+    def test_the_proof_ends_when_traffic_is_back(self, steps):
+        ((_, _, arguments),) = [step for step in steps if step[1] == "reprovision.verified"]
+        assert arguments["until"] == "19 routers online"
 
     @pytest.mark.parametrize("option, names", [
         ("once", [COPY, "11 donor given back", STREAM, PREPARE, "14 own service reset and online"]),
@@ -260,17 +275,16 @@ class TestOrchestration:
         given = {name: arguments[option] for name, _, arguments in steps if option in arguments}
         assert given == dict.fromkeys(names, True)
 
-    def test_the_donor_is_needed_by_no_step_beyond_the_one_that_gives_it_back(self, steps):
+    @pytest.mark.parametrize("way", ["warm", "cold"])
+    def test_the_donor_is_needed_by_no_step_beyond_the_one_that_gives_it_back(self, steps, way):
         """Whatever needs it at rest is behind a run that goes on once the copy has been made."""
-        order = applied(steps)
+        order = of_way(steps, way)
         taken, back = (next(index for index, (_, arguments) in enumerate(order) if option in arguments)
                        for option in ("takes_donor", "gives_donor_back"))
+        copy = next(name for name, arguments in order if "copies" in arguments)
         for name, arguments in order[taken:back]:
-            assert name == COPY or until(arguments) == [COPY], name
-        ways = set(order[taken][1]["ways"])
-        assert ways == set(order[back][1]["ways"])
-        assert [name for name, arguments in order[back + 1:]
-                if "donor" in arguments["nodes"] and ways & set(arguments.get("ways", WAYS))] == []
+            assert name == copy or ends(arguments) == [copy], name
+        assert [name for name, arguments in order[back + 1:] if "donor" in arguments["nodes"]] == []
 
     def test_a_failing_step_gives_the_donor_back_as_the_orchestration_does(self, steps):
         ((_, arguments),) = [step for step in applied(steps) if "gives_donor_back" in step[1]]
@@ -309,12 +323,13 @@ def test_templates_call_nothing(path):
 
 
 class TestNodeFiles:
+    @pytest.mark.parametrize("run", [RUN, HOT], ids=["rsync", "hot"])
     @pytest.mark.parametrize(
         "sites", [SITES, NAMED], ids=["service named as the site", "service named otherwise"]
     )
     @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
-    def test_the_states_exist_and_take_what_they_are_given(self, render, path, sites):
-        for name, function, arguments in chunks(render(path, pillar=self.pillar(sites))):
+    def test_the_states_exist_and_take_what_they_are_given(self, render, path, sites, run):
+        for name, function, arguments in chunks(render(path, pillar=self.pillar(sites, run))):
             module, _, what = function.partition(".")
             state = getattr(load("_states", module), what)
             arguments.pop("require", None)
@@ -358,22 +373,27 @@ class TestNodeFiles:
 
     def test_the_guards_get_the_site_and_the_donor(self, render):
         ((_, _, emptied),) = chunks(render(ROOT / "orch/node/data_emptied.sls", pillar=self.pillar(NAMED)))
-        assert emptied == {"site": "east", "donor": "west3", "run": RUN["run"]}
-        hot = self.pillar(NAMED)
-        hot["reprovision_run"] = {**RUN, "method": "mariabackup"}
-        ((_, function, arguments),) = chunks(render(ROOT / "orch/node/data_emptied.sls", pillar=hot))
-        assert (function, arguments) == ("hotcopy.emptied", {**emptied, "method": "mariabackup"})
-        ((_, _, streamed),) = chunks(render(ROOT / "orch/node/data_streamed.sls", pillar=hot))
-        assert streamed == {"name": "east1", "site": "east", "run": RUN["run"], "method": "mariabackup", "bwlimit": 50,
-                            "wait": 5}
+        guarded = {"site": "east", "donor": "west3", "run": RUN["run"]}
+        assert emptied == guarded
+        ((_, function, emptied),) = chunks(
+            render(ROOT / "orch/node/data_emptied.sls", pillar=self.pillar(NAMED, HOT)))
+        assert function == "hotcopy.emptied" and emptied == {**guarded, "method": "mariabackup"}
         (_, _, copied) = list(chunks(render(ROOT / "orch/node/data_copied.sls", pillar=self.pillar(NAMED))))[-1]
         copied.pop("require")
         told = {"name": "east1", "site": "east", "run": RUN["run"], "begun": False, "wait": 5, "compress": "zstd",
-                "bwlimit": 50, "streams": 3}
+                "bwlimit": 50, "streams": 8}
         assert copied == told
         ((_, function, ahead),) = chunks(
             render(ROOT / "orch/node/data_copied_ahead.sls", pillar=self.pillar(NAMED)))
         assert function == "datadir.copied_ahead" and ahead == told, "nothing else is done to a donor that serves"
+        ((_, function, streamed),) = chunks(
+            render(ROOT / "orch/node/data_streamed.sls", pillar=self.pillar(NAMED, HOT)))
+        assert function == "hotcopy.streamed" and streamed == {
+            "name": "east1", "site": "east", "run": RUN["run"], "method": "mariabackup", "bwlimit": 50, "wait": 5}
+        ((_, function, prepared),) = chunks(
+            render(ROOT / "orch/node/backup_prepared.sls", pillar=self.pillar(NAMED, HOT)))
+        assert function == "hotcopy.prepared" and prepared == {
+            "run": RUN["run"], "method": "mariabackup", "begun": False, "wait": 5}
         ((_, _, owned),) = chunks(render(ROOT / "orch/node/data_owned.sls", pillar=self.pillar(NAMED)))
         assert owned == {"run": RUN["run"]}
 
@@ -389,6 +409,11 @@ class TestNodeFiles:
     def test_no_other_file_begins_a_long_job(self):
         assert {path.stem for path in NODE_FILES if "begun" in path.read_text()} == {
             "backup_prepared", "data_copied", "data_copied_ahead", "replica_provisioned"}
+
+    def test_whatever_is_waited_for_is_polled_by_the_master(self):
+        """A stream that was begun is told by the target's record, not by the attempt."""
+        assert {path.stem for path in NODE_FILES if re.search(r"^\s+- wait:", path.read_text(), re.MULTILINE)} == {
+            "backup_prepared", "data_copied", "data_copied_ahead", "data_streamed", "replica_provisioned"}
 
     @pytest.mark.parametrize("begun", [False, True])
     def test_the_pillar_of_these_tests_is_the_one_that_a_step_tells(self, monkeypatch, begun):
@@ -418,20 +443,19 @@ class TestNodeFiles:
         assert {path.stem for path in NODE_FILES if re.search(r"^\s+- but:", path.read_text(), re.MULTILINE)} == {
             "donor_given_back"}
 
+    @pytest.mark.parametrize("method", ["rsync", None], ids=["rsync", "odd method"])
     @pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
-    def test_odd_values_stay_values(self, render, path):
+    def test_odd_values_stay_values(self, render, path, method):
         """What comes from pillar is quoted as data: it can neither add a state nor an argument."""
         odd = 'x"\n    - force: True\nother:\n  cmd.run: []\n#'
-        # Of no method that is known, as the odd one is.
-        other = {**self.pillar(NAMED), "reprovision_run": {**RUN, "method": "other"}}
         shape = [
             (name, function, set(arguments))
-            for name, function, arguments in chunks(render(path, pillar=other))
+            for name, function, arguments in chunks(render(path, pillar=self.pillar(NAMED, RUN if method else HOT)))
         ]
         site = {**NAMED["east"], "service": odd}
         pillar = {
             "tungsten": {"sites": {"east": site}},
-            "reprovision_run": {**dict.fromkeys(RUN, odd), "failed": "east"},
+            "reprovision_run": {**dict.fromkeys(RUN, odd), "failed": "east", "method": method or odd},
         }
         assert shape == [
             (name, function, set(arguments))
@@ -439,8 +463,8 @@ class TestNodeFiles:
         ]
 
     @staticmethod
-    def pillar(sites):
-        return {"tungsten": {"sites": sites}, "reprovision_run": RUN}
+    def pillar(sites, run=RUN):
+        return {"tungsten": {"sites": sites}, "reprovision_run": run}
 
 
 class TestReactor:

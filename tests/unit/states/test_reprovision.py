@@ -630,21 +630,31 @@ class TestWays:
         chunks = [{"name": name, "state": "reprovision"} for name in PLAN] + [{"name": "x", "state": "test"}]
         chunks.insert(2, {"name": AHEAD, "state": "reprovision", "ways": ["warm"]})
         chunks.insert(3, {"name": "10 of both", "state": "reprovision", "ways": ["warm", "cold"]})
-        chunks.insert(4, {"name": "10 streamed", "state": "reprovision", "ways": ["hot"]})
+        chunks.insert(4, {"name": "10 of another", "state": "reprovision", "ways": ["tar"]})
+        chunks.insert(5, {"name": "10 streamed", "state": "reprovision", "ways": ["hot"]})
         monkeypatch.setattr(reprovision, "__lowstate__", chunks, raising=False)
 
-    def begin(self, warm, method="rsync"):
-        reprovision.__pillar__["reprovision"] = {"warm": warm, "method": method}
+    def begin(self, warm, **order):
+        reprovision.__pillar__["reprovision"] = {"warm": warm, **order}
         assert reprovision.preflight("00 preflight")["result"] is not False
 
-    @pytest.mark.parametrize("warm, method, more", [
-        (True, "rsync", [AHEAD, "10 of both"]), (False, "rsync", ["10 of both"]),
-        (True, "mariabackup", ["10 streamed"]), (False, "xtrabackup", ["10 streamed"])])
-    def test_a_run_has_the_steps_of_its_way(self, functions, warm, method, more):
-        self.begin(warm, method)
+    @pytest.mark.parametrize("warm, more", [(True, [AHEAD, "10 of both"]), (False, ["10 of both"])])
+    def test_a_run_has_the_steps_of_its_way(self, functions, warm, more):
+        self.begin(warm)
         plan = [*PLAN[:2], *more, *PLAN[2:]]
         assert saved()["plan"] == plan and saved()["warm"] is warm
         assert functions["survey.take"].call_args.args[2] == plan
+
+    @pytest.mark.parametrize("warm", [True, False])
+    @pytest.mark.parametrize("method", ["mariabackup", "xtrabackup"])
+    def test_with_a_method_other_than_rsync_it_is_hot(self, functions, minions, method, warm):
+        self.begin(warm, method=method)
+        plan = [*PLAN[:2], "10 streamed", *PLAN[2:]]
+        assert (saved()["plan"], saved()["method"]) == (plan, method)
+        assert functions["survey.take"].call_args.args[2] == plan
+        assert step(AHEAD, "donor", ways=["warm"])["comment"] == "No step of a hot copy."
+        assert step("10 streamed", "donor", ways=["hot"])["result"] is True
+        assert minions.calls[0][1]["pillar"]["reprovision_run"]["method"] == method
 
     @pytest.mark.parametrize("test", [True, False])
     def test_a_step_of_another_way_is_none(self, minions, events, test):
@@ -676,7 +686,11 @@ class TestWays:
 class TestPace:
     """How a run goes about it is each attempt's own."""
 
-    PACE = {"donor_lease": 60, "patience": 7, "compress": "zstd", "bwlimit": 50, "streams": 8, "replica_parallel": 3}
+    PACE = {"donor_lease": 60, "patience": 7, "compress": "zstd", "bwlimit": 50, "streams": 8,
+            "replica_parallel": 3}
+
+    def test_they_are_the_states_own(self):
+        assert set(self.PACE) == set(reprovision.PACE)
 
     def test_a_first_run(self):
         reprovision.__pillar__["reprovision"] = dict(self.PACE)
@@ -693,7 +707,7 @@ class TestPace:
         step()
         told = minions.calls[0][1]["pillar"]["reprovision_run"]
         assert {key: told[key] for key in ("compress", "bwlimit", "streams", "donor_lease")} == {
-            key: self.PACE[key] for key in ("compress", "bwlimit", "streams", "donor_lease")}
+            "compress": "zstd", "bwlimit": 50, "streams": 8, "donor_lease": 60}
 
 
 @pytest.mark.usefixtures("begun")
@@ -1040,6 +1054,33 @@ class TestDonor:
         assert step("11 donor given back", "donor", gives_donor_back=True)["result"] is False
         assert saved()["donor_state"] == "returned"
 
+    @pytest.mark.parametrize("copied", [False, True])
+    def test_stopped_before_it_was_taken_what_copies_from_it_is_ended_as_long_as_a_copy_is_made(
+            self, functions, minions, copied):
+        if copied:
+            assert step("01 policy", "donor", copies=True)["result"] is True
+        minions.calls.clear()
+        functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": None}
+        assert step("06 donor shunned", "donor", takes_donor=True)["result"] is False
+        assert minions.calls == [] and (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
+        assert functions["fleet.ask"].call_args_list == ([] if copied else [
+            call(["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)])
+
+    def test_one_that_failed_may_go_on_copying_for_the_next_attempt(self, functions, minions):
+        self.fails(minions)
+        assert step()["result"] is False and saved()["state"] == "failed"
+        functions["fleet.ask"].assert_not_called()
+
+    @pytest.mark.parametrize("trouble", [CommandExecutionError("west3: does not answer"), ValueError("master gone")])
+    def test_what_could_not_be_ended_is_no_reason_to_say_anything_else(self, functions, caplog, trouble):
+        functions["fleet.ask"].side_effect = trouble
+        functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": "wrong site"}
+        ret = step()
+        assert ret["comment"].startswith("bob asked this run to stop at now: wrong site\n")
+        assert saved()["state"] == "aborted" and str(trouble) not in ret["comment"]
+        functions["runlock.release"].assert_called_once_with()
+        assert f"What copies on west3 was not ended: {type(trouble).__name__}: {trouble}" in caplog.text
+
     def test_given_back_it_is_not_touched_any_more(self, functions, minions):
         self.take(minions)
         step("11 donor given back", "donor", gives_donor_back=True)
@@ -1159,15 +1200,14 @@ class TestLongJobs:
         return found
 
     def test_it_is_polled_until_it_ends_and_proved_by_another_application(self, minions, answers, events):
-        log = "  1,000  40%  2.00MB/s  0:00:10"
-        answers += [{"state": "running", "seconds": 3, "logs": [log, log]},
-                    {"state": "running", "seconds": 6, "logs": []}]
+        logs = ["  1,000  40%  2.00MB/s  0:00:10", "  500  20%  1.00MB/s  0:00:05", ""]
+        answers += [{"state": "running", "seconds": 3, "logs": logs}, {"state": "running", "seconds": 6, "logs": [""]}]
         ret = step()
         assert ret["result"] is True and ret["changes"] == {"m1": {"b": {"old": 1, "new": 2}}}
         assert [kwargs["pillar"]["reprovision_run"]["begun"] for _, kwargs in minions.calls] == [False, True]
         told = [each for each in events.call_args_list if each.args[2] == "progress"]
         assert [each.kwargs for each in told] == [
-            {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 2000, "percent": 40, "rate": "4.2 MB/s"},
+            {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 1500, "percent": 30, "rate": "3.1 MB/s"},
             {"node": "m1", "job": "copy-0-r", "seconds": 6}]
         assert {each.args[1] for each in told} == {"01 policy"}
         assert "goes on" not in ret["comment"], "what is told is the last application's"
@@ -1187,13 +1227,13 @@ class TestLongJobs:
 
     @pytest.mark.parametrize("state", ["done", "failed", "absent"])
     def test_however_it_has_ended_the_state_is_applied_again_to_judge_it(self, answers, minions, state):
-        answers += [{"state": "running", "seconds": 3, "logs": []}, {"state": state}]
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}, {"state": state}]
         assert step()["result"] is True
         assert len(minions.calls) == 2 and answers == []
 
     def test_between_two_looks_it_rests(self, answers, clock):
         begun_at = clock.seconds
-        answers += [{"state": "running", "seconds": 3, "logs": []}] * 9
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 9
         step()
         assert clock.seconds - begun_at == 10 * reprovision.POLL_SECONDS
 
@@ -1208,7 +1248,7 @@ class TestLongJobs:
             asked.append(minion)
             left[minion] -= 1
             if left[minion]:
-                return {"answers": {minion: {"state": "running", "seconds": 3, "logs": []}}, "faults": {}}
+                return {"answers": {minion: {"state": "running", "seconds": 3, "logs": [""]}}, "faults": {}}
             minions.answers[minion] = "unchanged"
             return {"answers": {minion: {"state": "done"}}, "faults": {}}
 
@@ -1236,7 +1276,7 @@ class TestLongJobs:
 
     def test_a_node_that_is_silent_for_a_while_is_waited_for(self, answers):
         """Twice nearly as long as the patience: each silence counts for itself."""
-        answers += ([None] * 19 + [{"state": "running", "seconds": 3, "logs": []}]) * 2
+        answers += ([None] * 19 + [{"state": "running", "seconds": 3, "logs": [""]}]) * 2
         assert step()["result"] is True
         assert answers == []
 
@@ -1258,26 +1298,24 @@ class TestLongJobs:
         assert ret["result"] is False and "No space left on device" in ret["comment"]
 
     def test_asked_to_stop_it_is_waited_for_no_longer(self, answers, functions):
-        answers += [{"state": "running", "seconds": 3, "logs": []}] * 100
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
         functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
         ret = step(takes_donor=True)
         assert ret["result"] is False and "no reason given" in ret["comment"]
         assert saved()["state"] == "aborted" and len(answers) == 99
         functions["fleet.ask"].assert_called_once_with(
             ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+        assert saved()["donor_state"] == "returned"
 
-    @pytest.mark.parametrize("trouble", [None, OSError("bus")])
-    def test_of_a_donor_that_goes_on_serving_the_copies_are_ended_as_well(self, answers, functions, minions, trouble):
-        answers += [{"state": "running", "seconds": 3, "logs": []}] * 100
-        functions["fleet.ask"].side_effect = trouble
+    def test_of_a_donor_that_goes_on_serving_only_the_copy_is_ended(self, answers, functions, minions):
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
         functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
         reprovision.__context__["reprovision"]["run"]["steps"]["10 data copied ahead"] = {"state": "running"}
         ret = step()
-        assert ret["result"] is False and "bob asked this run to stop" in ret["comment"]
-        assert (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
+        assert ret["result"] is False and "The donor" not in ret["comment"]
         functions["fleet.ask"].assert_called_once_with(
             ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
-        assert targets(minions) == [["m1"]], "nothing that it would have to be given back by"
+        assert len(minions.calls) == 1 and (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
 
     @pytest.mark.parametrize("copied, copying, wish", [(True, True, True), (True, True, False), (False, False, True)])
     def test_none_is_ended_that_was_made_or_never_begun(self, answers, functions, copied, copying, wish):
@@ -1296,7 +1334,7 @@ class TestLongJobs:
     @pytest.mark.parametrize("looks", [2, 3], ids=["before it is polled", "while it is polled"])
     def test_a_lock_that_is_lost_meanwhile_ends_the_polling_and_touches_nothing(
             self, answers, functions, minions, looks):
-        answers += [{"state": "running", "seconds": 3, "logs": []}] * 100
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
         lose_lock(functions, looks)
         ret = step(takes_donor=True)
         assert ret["result"] is False and "goes on there" in ret["comment"]

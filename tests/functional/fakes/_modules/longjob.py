@@ -1,26 +1,18 @@
 """Fake: a job runs in the foreground and has ended when it has been started."""
 
-from salt.exceptions import CommandExecutionError
-
 
 def _jobs():
     return __context__.setdefault("jobs", {})
 
 
 def status(name):
-    return _jobs().get(name, {"state": "absent"})
+    return _jobs().get(name, {"name": name, "state": "absent", "rc": None, "seconds": None, "log": ""})
 
 
 def start(name, argv, user=None, deadline=None):
     ended = __salt__["cmd.run_all"](argv, python_shell=False, ignore_retcode=True)
-    _jobs()[name] = {"state": "failed" if ended["retcode"] else "done", "rc": ended["retcode"], "seconds": 0.0,
-                     "log": ended["stdout"] + ended["stderr"]}
-
-
-def wait(name, timeout=0):
-    if status(name)["state"] != "done":
-        raise CommandExecutionError(failure(status(name)))
-    return status(name)
+    _jobs()[name] = {"name": name, "state": "failed" if ended["retcode"] else "done", "rc": ended["retcode"],
+                     "seconds": 0.0, "log": ended["stdout"] + ended["stderr"]}
 
 
 def failure(job):
@@ -33,10 +25,3 @@ def stop(name):
 
 def names(prefix):
     return [name for name in _jobs() if name.startswith(prefix)]
-
-
-def stop_all(prefix):
-    found = names(prefix)
-    for name in found:
-        stop(name)
-    return found
