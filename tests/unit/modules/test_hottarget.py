@@ -364,3 +364,5 @@ def test_prepare_does_not_touch_what_is_no_backup(streamed, facts, home):
 def test_names_are_those_of_the_donors_side():
     assert (hottarget.RECORD, hottarget.WELL) == (hotcopy.RECORD, hotcopy.WELL) and hottarget.RECORD == datadir.RECORD
     assert set(hottarget.UNPACKERS) == {known["unpacks"] for known in hotguard.METHODS.values()}
+    tools = {tool for known in hotguard.METHODS.values() for tool in known["tools"]}
+    assert {*hottarget.UNPACKERS, *tools} <= set(datahost.mysqld.PROGRAMS), "no directory is emptied under them"
