@@ -1,0 +1,102 @@
+"""The ways to re-provision a site that are measured against each other, and one run of one of them."""
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from labkit import hosts, invariants
+from labkit.plan import MASTER
+from labkit.shell import LabError
+
+from . import figures, observe
+from .field import DEFINITIVE, FAILED
+
+BY_HAND = "by-hand"
+# What a mode orders beside which site is rebuilt from which.
+ORDERS = {
+    "cold": {},
+}
+MODES = (BY_HAND, *ORDERS)
+SCRIPT = Path(__file__).resolve().parents[1] / "by_hand.sh"
+LIMIT = 7200
+# A copy of the orchestration is a job of that name; other jobs on these hosts are looks after the donor's lease.
+COPIES = r"reprovision-(?!donor)"
+
+
+def run(field, mode, log):
+    """Do it; return what was seen. LabError if it did not end well: then there is nothing to be measured."""
+    watch = observe.DonorWatch(field.lab, DEFINITIVE, field.donor)
+    size = field.bytes_of_donor()
+    watch.start()
+    begin = time.time()
+    try:
+        words, steps, copying = (_by_hand if mode == BY_HAND else _orchestrated)(field, mode, log)
+        end = time.time()
+    finally:
+        outages = watch.end()
+    if not copying:
+        copying = [span for host in (field.donor, field.primary)
+                   for unit, span in observe.jobs(field.lab, host, begin).items() if re.match(COPIES, unit)]
+    mysqld = [span for lines in observe.journals(field.lab, "mariadb.service", begin).values()
+              for span in figures.spans_of_unit(lines)]
+    return {
+        "from": begin, "until": end, "steps": steps, "outages": outages, "bytes": size, "copying": copying,
+        "mysqld": mysqld, "calls": figures.calls_within(observe.calls(field.lab), begin, end), **words,
+    }
+
+
+def _started(field, argv, log):
+    with log.open("w") as out:
+        done = subprocess.run(hosts.command(field.lab, MASTER, argv), stdin=subprocess.DEVNULL, stdout=out,
+                              stderr=subprocess.STDOUT, timeout=LIMIT)
+    if done.returncode:
+        raise LabError(f"ended with {done.returncode}: {log.read_text()[-3000:]}")
+    return log.read_text()
+
+
+def _by_hand(field, mode, log):
+    sites = field.lab.site_nodes()
+    others = [site for site in sites if site != FAILED]
+    program = field.lab.root(MASTER) / "root/by_hand.sh"
+    program.write_text(SCRIPT.read_text())
+    program.chmod(0o755)
+    environment = {
+        "FAILED": FAILED, "FAILED_HOSTS": " ".join(sites[FAILED]),
+        "DEFINITIVE": DEFINITIVE, "DEFINITIVE_HOSTS": " ".join(sites[DEFINITIVE]), "DONOR": field.donor,
+        "OTHER_SITES": " ".join(others), "OTHER_HOSTS": " ".join(host for site in others for host in sites[site]),
+    }
+    said = _started(field, ["env", *(f"{key}={value}" for key, value in environment.items()), "/root/by_hand.sh"], log)
+    steps, spans = figures.steps_of_script(said)
+    return {}, steps, [(begin, end) for begin, end, name in spans if re.search(figures.PHASES["copy"], name)]
+
+
+def _orchestrated(field, mode, log):
+    # It has just been repaired by the run before, and nothing has reported drift.
+    order = {"failed": FAILED, "definitive": DEFINITIVE, "donor": field.donor, "insist": True, **ORDERS[mode]}
+    _started(field, ["salt-run", "state.orch", "orch.reprovision", f"pillar={json.dumps({'reprovision': order})}",
+                     "--out=json", "--log-level=quiet"], log)
+    record = invariants.records(field.lab, FAILED)[-1]
+    if record["state"] != "done":
+        raise LabError(f"the record says {record['state']}")
+    return {"recorded outages": figures.outages_of_record(record)}, figures.steps_of_record(record), None
+
+
+def yardstick(field):
+    """tar through ssh of the donor's data to the failed primary's disk: ``{"bytes", "seconds"}``. Nothing is written
+    to the servers meanwhile, but they run: what changes while it is read does not matter here."""
+    folder = "/var/tmp/yardstick"
+    size = field.bytes_of_donor()
+    hosts.execute(field.lab, field.primary, ["rm", "-rf", folder], capture=True)
+    hosts.execute(field.lab, field.primary, ["mkdir", folder], capture=True)
+    begin = time.monotonic()
+    done = hosts.execute(field.lab, field.donor, [
+        "bash", "-c", f"set -o pipefail; tar --create --warning=no-file-changed --directory=/var/lib/mysql . | "
+                      f"ssh root@{field.primary} tar --extract --directory={folder}"], capture=True, timeout=LIMIT)
+    seconds = time.monotonic() - begin
+    hosts.execute(field.lab, field.primary, ["rm", "-rf", folder], capture=True)
+    # 1: a file changed as it was read.
+    if done.returncode > 1:
+        raise LabError(f"tar through ssh: {done.stderr.strip()}")
+    return {"bytes": size, "seconds": round(seconds, 2)}
