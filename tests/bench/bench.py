@@ -2,7 +2,7 @@
 
 Before each run all sites are healthy and being written to, and one has drifted; after each run it is proved that all
 is right again: a run that is not is an error and no figure. Figures are worth something only on a machine that does
-nothing else. Everything is written to the folder of the results as it is found.
+nothing else. What is found is written to the folder of the results after every run.
 """
 
 import argparse
@@ -16,12 +16,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/lab"), str(ROOT / "tests/bench")]
-from benchkit import field, figures, modes  # noqa: E402
+from benchkit import field, figures, modes, report  # noqa: E402
 from labkit import hosts, plan  # noqa: E402
 from labkit.shell import LabError, say  # noqa: E402
 
 NAME = "bench"
 OUT = Path("/var/tmp/tungsten-reprovision-bench")
+# What is varied, and its values: with --grow others.
+USUAL = {"megabytes": [2000], "nodes": [3], "sites": [2], "repeat": 5}
+GROWING = {"megabytes": [500, 10, 1000, 2000], "nodes": [3, 2, 4], "sites": [2, 3], "repeat": 1}
 
 
 def machine():
@@ -50,68 +53,121 @@ class Bench:
         options.out.mkdir(parents=True, exist_ok=True)
 
     def keep(self):
-        path = self.options.json or self.options.out / "bench.json"
-        path.write_text(json.dumps(self.found, indent=1))
+        (self.options.json or self.options.out / "bench.json").write_text(json.dumps(self.found, indent=1))
 
-    def setting(self, setting, repeat):
-        """All modes in turn, so many times, on a lab of this setting."""
+    def measure(self):
+        for setting in figures.settings(self.options.megabytes, self.options.nodes, self.options.sites):
+            try:
+                self.one_setting(setting)
+            except LabError as error:
+                say(f"bench: {error}")
+                self.found["errors"].append({"setting": setting, "error": str(error)})
+                self.keep()
+
+    def one_setting(self, setting):
+        """All modes in turn, on a lab of this setting."""
         lab = plan.Lab(name=NAME, sites=setting["sites"], nodes=setting["nodes"])
         ground = field.Field(lab)
-        say(f"=== {setting}")
+        say(f"=== {report.name_of(setting)}")
         try:
             ground.bring_up(setting["megabytes"])
-            for repetition in range(1, repeat + 1):
+            for repetition in range(1, self.options.repeat + 1):
                 for mode in self.options.modes:
-                    self.one(ground, setting, repetition, mode)
+                    self.one_run(ground, setting, repetition, mode)
                 from_disk()
-                stick = modes.yardstick(ground)
-                self.found["yardsticks"].append({"setting": setting, **stick})
+                self.found["yardsticks"].append({"setting": setting, **modes.yardstick(ground)})
                 self.keep()
         finally:
             if not self.options.keep:
                 hosts.down(lab)
 
-    def one(self, ground, setting, repetition, mode):
-        name = f"{mode}-{setting['megabytes']}-{setting['sites']}x{setting['nodes']}-{repetition}"
-        run = {"setting": setting, "repetition": repetition, "mode": mode}
+    def one_run(self, ground, setting, repetition, mode):
+        name = f"{mode}-{setting['megabytes']}mb-{setting['sites']}x{setting['nodes']}-{repetition}"
         ground.drift()
         from_disk()
         try:
             seen = modes.run(ground, mode, self.options.out / f"{name}.log")
             ground.prove()
         except (LabError, subprocess.TimeoutExpired) as error:
-            self.found["errors"].append({**run, "error": str(error)})
-            self.keep()
             raise LabError(f"{name}: {error}") from None
-        run.update(figures=figures.assembled(seen), calls=figures.calls_by_tool(seen["calls"]), bytes=seen["bytes"],
-                   steps={name: round(seconds, 1) for name, seconds in seen["steps"].items()})
+        run = {"setting": setting, "repetition": repetition, "mode": mode, "bytes": seen["bytes"],
+               "figures": figures.assembled(seen), "calls": figures.calls_by_tool(seen["calls"]),
+               "steps": {step: round(seconds, 1) for step, seconds in seen["steps"].items()}}
         (self.options.out / f"{name}.json").write_text(json.dumps(seen))
         self.found["runs"].append(run)
         self.keep()
-        say(f"{name}: {run['figures']} {run['calls']}")
+        say(f"{name}: whole {run['figures']['whole']} s, donor out {run['figures']['donor out']} s")
+
+
+def tell(found, options):
+    """The tables on the terminal, the page and the picture in the folder of the results, or in docs."""
+    for setting in report.settings(found):
+        print(f"\n{report.name_of(setting)}\n{report.text(report.main_table(found, setting))}"
+              f"\n\n{report.text(report.share_table(found, setting))}")
+    if len(report.settings(found)) > 1:
+        print(f"\n{report.text(report.growth_table(found))}")
+    for error in found["errors"]:
+        print(f"ERROR {report.name_of(error['setting'])}: {error['error']}")
+    if found["runs"]:
+        folder = ROOT / "docs" if options.docs else options.out
+        picture = folder / report.PICTURE
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_text(report.picture(found))
+        (folder / "bench.md").write_text(report.page(found, field.LOADED_SHARE))
+        say(f"written: {folder / 'bench.md'}, {picture}")
+
+
+def together(paths):
+    """The results of several files, described as the first one's."""
+    every = [json.loads(path.read_text()) for path in paths]
+    return {**every[0], **{key: [each for found in every for each in found[key]]
+                           for key in ("runs", "yardsticks", "errors")}}
+
+
+def parsed():
+    parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    numbers = {"type": lambda text: [int(word) for word in text.split(",")], "metavar": "N,…"}
+    parser.add_argument("--megabytes", **numbers, help="data of each node (2000); of this and the next two, what comes "
+                        "after the first is measured as well, one varied at a time")
+    parser.add_argument("--nodes", **numbers, help="nodes of each site, at least 2 (3)")
+    parser.add_argument("--sites", **numbers, help="sites (2)")
+    parser.add_argument("--repeat", type=int, metavar="N", help="how often each mode runs (5)")
+    parser.add_argument("--grow", action="store_true", help="other defaults, for a series: " + ", ".join(
+        f"--{key} {','.join(map(str, value)) if isinstance(value, list) else value}" for key, value in GROWING.items()))
+    parser.add_argument("--modes", type=lambda text: text.split(","), default=list(modes.MODES), metavar="MODE,…",
+                        help=f"which, in which order ({','.join(modes.MODES)})")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"folder of the results ({OUT})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (bench.json in that folder)")
+    parser.add_argument("--docs", action="store_true", help="write docs/bench.md and its picture")
+    parser.add_argument("--from", dest="files", type=Path, nargs="+", metavar="FILE",
+                        help="measure nothing: tell what is in these files of figures")
+    parser.add_argument("--keep", action="store_true", help="leave the lab up: tests/lab/lab --lab bench status")
+    options = parser.parse_args()
+    for key, value in (GROWING if options.grow else USUAL).items():
+        if getattr(options, key) is None:
+            setattr(options, key, value)
+    unknown = [mode for mode in options.modes if mode not in modes.MODES]
+    if unknown:
+        parser.error(f"no such mode: {', '.join(unknown)}")
+    if min(options.nodes) < 2:
+        parser.error("--nodes: the donor is a replica, so there are two or more")
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=2000, help="data of each node (2000)")
-    parser.add_argument("--repeat", type=int, default=5, help="how often each mode runs (5)")
-    parser.add_argument("--modes", type=lambda text: text.split(","), default=list(modes.MODES),
-                        help=f"by comma ({','.join(modes.MODES)})")
-    parser.add_argument("--nodes", type=int, default=3, help="nodes of each site (3)")
-    parser.add_argument("--sites", type=int, default=2, help="sites (2)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (bench.json in --out)")
-    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"folder of the results ({OUT})")
-    parser.add_argument("--keep", action="store_true", help="leave the lab up: tests/lab/lab --lab bench status")
-    options = parser.parse_args()
+    options = parsed()
+    if options.files:
+        tell(together(options.files), options)
+        return
     # Also when it is told to end: the lab must not stay behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     bench = Bench(options)
     try:
-        bench.setting({key: getattr(options, key) for key in ("megabytes", "nodes", "sites")}, options.repeat)
-    except LabError as error:
-        say(f"bench: {error}")
-        raise SystemExit(1) from None
+        bench.measure()
+    finally:
+        tell(bench.found, options)
+    raise SystemExit(1 if bench.found["errors"] else 0)
 
 
 if __name__ == "__main__":

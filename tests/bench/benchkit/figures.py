@@ -37,7 +37,7 @@ def steps_of_script(text):
 
 def steps_of_record(record):
     """``{step: seconds}`` of a run's record."""
-    return {name: step["seconds"] for name, step in record["steps"].items()}
+    return {name: step["seconds"] for name, step in record["steps"].items() if step["state"] == "done"}
 
 
 def phase(steps, pattern):
@@ -87,7 +87,7 @@ def assembled(seen):
 
     seen
         ``{"from", "until", "steps": {name: seconds}, "outages": [(from, until)], "calls": [call], "mysqld":
-        [(from, until)], "copying": [(from, until)], "bytes": of the donor's data}``
+        [(from, until)], "copying": [(from, until)], "bytes": of the donor's data, "others": cores}``
     """
     begin, end = seen["from"], seen["until"]
     parts = {
@@ -108,6 +108,7 @@ def assembled(seen):
         # A second in which two of them work counts once.
         "rest": whole - union([span for spans in parts.values() for span in spans]),
         **{f"in {name}": union(spans) for name, spans in parts.items() if name != "copying"},
+        "others": seen["others"],
     }
     return {name: value if value is None else round(value, 2) for name, value in found.items()}
 
@@ -128,3 +129,10 @@ def ratio(value, base):
 def of_mode(runs, name):
     """The summary of one figure over all runs of a mode."""
     return summary([run["figures"][name] for run in runs])
+
+
+def settings(megabytes, nodes, sites):
+    """What is measured: the first values together, then each other value with the first ones of the others."""
+    varied = {"megabytes": megabytes, "nodes": nodes, "sites": sites}
+    first = {key: values[0] for key, values in varied.items()}
+    return [first, *({**first, key: value} for key, values in varied.items() for value in values[1:])]

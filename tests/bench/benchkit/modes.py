@@ -21,29 +21,25 @@ ORDERS = {
 MODES = (BY_HAND, *ORDERS)
 SCRIPT = Path(__file__).resolve().parents[1] / "by_hand.sh"
 LIMIT = 7200
-# A copy of the orchestration is a job of that name; other jobs on these hosts are looks after the donor's lease.
-COPIES = r"reprovision-(?!donor)"
 
 
 def run(field, mode, log):
     """Do it; return what was seen. LabError if it did not end well: then there is nothing to be measured."""
-    watch = observe.DonorWatch(field.lab, DEFINITIVE, field.donor)
-    size = field.bytes_of_donor()
+    watch = observe.Watch(field.lab, DEFINITIVE, field.donor, field.primary)
+    size, others = field.bytes_of_donor(), observe.Others(field.lab)
     watch.start()
     begin = time.time()
     try:
-        words, steps, copying = (_by_hand if mode == BY_HAND else _orchestrated)(field, mode, log)
-        end = time.time()
+        found = (_by_hand if mode == BY_HAND else _orchestrated)(field, mode, log)
+        end, busy = time.time(), others.cores()
     finally:
-        outages = watch.end()
-    if not copying:
-        copying = [span for host in (field.donor, field.primary)
-                   for unit, span in observe.jobs(field.lab, host, begin).items() if re.match(COPIES, unit)]
+        watch.end()
     mysqld = [span for lines in observe.journals(field.lab, "mariadb.service", begin).values()
               for span in figures.spans_of_unit(lines)]
     return {
-        "from": begin, "until": end, "steps": steps, "outages": outages, "bytes": size, "copying": copying,
-        "mysqld": mysqld, "calls": figures.calls_within(observe.calls(field.lab), begin, end), **words,
+        "from": begin, "until": end, "outages": watch.spans(outage=True), "copying": watch.spans(outage=False),
+        "mysqld": mysqld, "bytes": size, "calls": figures.calls_within(observe.calls(field.lab), begin, end),
+        "others": busy, **found,
     }
 
 
@@ -69,7 +65,8 @@ def _by_hand(field, mode, log):
     }
     said = _started(field, ["env", *(f"{key}={value}" for key, value in environment.items()), "/root/by_hand.sh"], log)
     steps, spans = figures.steps_of_script(said)
-    return {}, steps, [(begin, end) for begin, end, name in spans if re.search(figures.PHASES["copy"], name)]
+    copying = [(begin, end) for begin, end, name in spans if re.search(figures.PHASES["copy"], name)]
+    return {"steps": steps, "copying": copying}
 
 
 def _orchestrated(field, mode, log):
@@ -80,7 +77,7 @@ def _orchestrated(field, mode, log):
     record = invariants.records(field.lab, FAILED)[-1]
     if record["state"] != "done":
         raise LabError(f"the record says {record['state']}")
-    return {"recorded outages": figures.outages_of_record(record)}, figures.steps_of_record(record), None
+    return {"steps": figures.steps_of_record(record), "recorded outages": figures.outages_of_record(record)}
 
 
 def yardstick(field):
