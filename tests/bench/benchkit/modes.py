@@ -16,7 +16,9 @@ from .field import DEFINITIVE, FAILED
 BY_HAND = "by-hand"
 # What a mode orders beside which site is rebuilt from which.
 ORDERS = {
-    "cold": {},
+    "cold": {"warm": False},
+    "warm": {"warm": True},
+    "hot": {"method": "mariabackup"},
 }
 MODES = (BY_HAND, *ORDERS)
 SCRIPT = Path(__file__).resolve().parents[1] / "by_hand.sh"
