@@ -57,45 +57,42 @@ class Bench:
 
     def measure(self):
         for setting in figures.settings(self.options.megabytes, self.options.nodes, self.options.sites):
+            say(f"=== {report.name_of(setting)}")
+            lab = plan.Lab(name=NAME, sites=setting["sites"], nodes=setting["nodes"])
             try:
-                self.one_setting(setting)
-            except LabError as error:
-                say(f"bench: {error}")
-                self.found["errors"].append({"setting": setting, "error": str(error)})
+                self.one_setting(setting, field.Field(lab, setting["megabytes"]))
+            finally:
+                if not self.options.keep:
+                    hosts.down(lab)
+
+    def one_setting(self, setting, ground):
+        """All modes in turn; what goes wrong is told and leaves a lab that nothing is built on."""
+        for repetition in range(1, self.options.repeat + 1):
+            for mode in [*self.options.modes, None]:
+                name = f"{mode or 'tar'}-{setting['megabytes']}mb-{setting['sites']}x{setting['nodes']}-{repetition}"
+                try:
+                    ground.bring_up()
+                    if mode:
+                        self.one_run(ground, setting, repetition, mode, name)
+                    else:
+                        from_disk()
+                        self.found["yardsticks"].append({"setting": setting, **modes.yardstick(ground)})
+                except (LabError, subprocess.TimeoutExpired, ValueError) as error:
+                    ground.known = False
+                    say(f"{name}: {error}")
+                    self.found["errors"].append({"setting": setting, "run": name, "error": str(error)})
                 self.keep()
 
-    def one_setting(self, setting):
-        """All modes in turn, on a lab of this setting."""
-        lab = plan.Lab(name=NAME, sites=setting["sites"], nodes=setting["nodes"])
-        ground = field.Field(lab)
-        say(f"=== {report.name_of(setting)}")
-        try:
-            ground.bring_up(setting["megabytes"])
-            for repetition in range(1, self.options.repeat + 1):
-                for mode in self.options.modes:
-                    self.one_run(ground, setting, repetition, mode)
-                from_disk()
-                self.found["yardsticks"].append({"setting": setting, **modes.yardstick(ground)})
-                self.keep()
-        finally:
-            if not self.options.keep:
-                hosts.down(lab)
-
-    def one_run(self, ground, setting, repetition, mode):
-        name = f"{mode}-{setting['megabytes']}mb-{setting['sites']}x{setting['nodes']}-{repetition}"
+    def one_run(self, ground, setting, repetition, mode, name):
         ground.drift()
         from_disk()
-        try:
-            seen = modes.run(ground, mode, self.options.out / f"{name}.log")
-            ground.prove()
-        except (LabError, subprocess.TimeoutExpired) as error:
-            raise LabError(f"{name}: {error}") from None
+        seen = modes.run(ground, mode, self.options.out / f"{name}.log")
+        ground.prove()
         run = {"setting": setting, "repetition": repetition, "mode": mode, "bytes": seen["bytes"],
                "figures": figures.assembled(seen), "calls": figures.calls_by_tool(seen["calls"]),
                "steps": {step: round(seconds, 1) for step, seconds in seen["steps"].items()}}
         (self.options.out / f"{name}.json").write_text(json.dumps(seen))
         self.found["runs"].append(run)
-        self.keep()
         say(f"{name}: whole {run['figures']['whole']} s, donor out {run['figures']['donor out']} s")
 
 
@@ -107,7 +104,7 @@ def tell(found, options):
     if len(report.settings(found)) > 1:
         print(f"\n{report.text(report.growth_table(found))}")
     for error in found["errors"]:
-        print(f"ERROR {report.name_of(error['setting'])}: {error['error']}")
+        print(f"ERROR {error['run']}: {error['error']}")
     if found["runs"]:
         folder = ROOT / "docs" if options.docs else options.out
         picture = folder / report.PICTURE

@@ -5,7 +5,7 @@ import io
 import json
 
 import demo
-from labkit import data, hosts, salt
+from labkit import data, hosts, plan, salt
 from labkit.plan import MASTER
 from labkit.shell import LabError, say
 
@@ -21,21 +21,28 @@ FAILED, DEFINITIVE = demo.FAILED, demo.DEFINITIVE
 class Field:
     """A lab of its own for one setting."""
 
-    def __init__(self, lab):
-        self.lab = lab
+    def __init__(self, lab, megabytes):
+        self.lab, self.megabytes = lab, megabytes
+        # Whether it is up, and all is as it must be before a run.
+        self.known = False
         self.primary, self.donor = lab.site_nodes()[FAILED][0], lab.site_nodes()[DEFINITIVE][-1]
         self.rows = self.identity = None
 
-    def bring_up(self, megabytes):
-        hosts.down(self.lab)
+    def bring_up(self):
+        """A new lab, unless there is one on which all is right."""
+        if self.known:
+            return
+        left = self.lab.home / "lab.json"
+        hosts.down(plan.Lab.load(self.lab.name) if left.exists() else self.lab)
         hosts.up(self.lab)
         salt.ready(self.lab)
         data.wait_online(self.lab)
         operators_key(self.lab, self.donor, self.primary)
-        say(f"  filling every node with {megabytes} MB")
-        self.rows = data.fill(self.lab, megabytes * LOADED_SHARE)
-        fill_archive(self.lab, megabytes * (1 - LOADED_SHARE))
+        say(f"  filling every node with {self.megabytes} MB")
+        self.rows = data.fill(self.lab, self.megabytes * LOADED_SHARE)
+        fill_archive(self.lab, self.megabytes * (1 - LOADED_SHARE))
         self.identity = data.identity(self.lab, self.primary)
+        self.known = True
 
     def bytes_of_donor(self):
         """The size of what is copied."""

@@ -5,7 +5,7 @@ import statistics
 from datetime import datetime
 
 # What the phases are called, whoever runs the procedure: the steps have the manual's words.
-PHASES = {"copy": r"\bcopied\b", "replicas": r"\breplicas provisioned\b"}
+PHASES = {"copy": r"\bcopied\b|\bstreamed\b|\bbackup prepared\b", "replicas": r"\breplicas provisioned\b"}
 VERIFICATION = r"\bpreflight\b|\bverified\b|\bcomplete\b"
 # systemd's message ids: of a unit that starts, has started, stops, has stopped.
 STARTING, STARTED = "7d4958e842da4a758f6c1cdc7b36dcc5", "39f53479d3a045ac8e11786248231fbf"

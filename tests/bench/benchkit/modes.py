@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from labkit import hosts, invariants
+from labkit import hosts, invariants, salt
 from labkit.plan import MASTER
 from labkit.shell import LabError
 
@@ -45,12 +45,13 @@ def run(field, mode, log):
     }
 
 
-def _started(field, argv, log):
+def _started(field, argv, log, last_words):
+    """Run it on the master, with its output in a file; return that."""
     with log.open("w") as out:
         done = subprocess.run(hosts.command(field.lab, MASTER, argv), stdin=subprocess.DEVNULL, stdout=out,
                               stderr=subprocess.STDOUT, timeout=LIMIT)
     if done.returncode:
-        raise LabError(f"ended with {done.returncode}: {log.read_text()[-3000:]}")
+        raise LabError(f"ended with {done.returncode}: {last_words(log.read_text())}")
     return log.read_text()
 
 
@@ -65,7 +66,8 @@ def _by_hand(field, mode, log):
         "DEFINITIVE": DEFINITIVE, "DEFINITIVE_HOSTS": " ".join(sites[DEFINITIVE]), "DONOR": field.donor,
         "OTHER_SITES": " ".join(others), "OTHER_HOSTS": " ".join(host for site in others for host in sites[site]),
     }
-    said = _started(field, ["env", *(f"{key}={value}" for key, value in environment.items()), "/root/by_hand.sh"], log)
+    argv = ["env", *(f"{key}={value}" for key, value in environment.items()), "/root/by_hand.sh"]
+    said = _started(field, argv, log, lambda text: text[-600:])
     steps, spans = figures.steps_of_script(said)
     copying = [(begin, end) for begin, end, name in spans if re.search(figures.PHASES["copy"], name)]
     return {"steps": steps, "copying": copying}
@@ -75,7 +77,7 @@ def _orchestrated(field, mode, log):
     # It has just been repaired by the run before, and nothing has reported drift.
     order = {"failed": FAILED, "definitive": DEFINITIVE, "donor": field.donor, "insist": True, **ORDERS[mode]}
     _started(field, ["salt-run", "state.orch", "orch.reprovision", f"pillar={json.dumps({'reprovision': order})}",
-                     "--out=json", "--log-level=quiet"], log)
+                     "--out=json", "--log-level=quiet"], log, salt.last_words)
     record = invariants.records(field.lab, FAILED)[-1]
     if record["state"] != "done":
         raise LabError(f"the record says {record['state']}")
