@@ -22,8 +22,8 @@ from labkit.shell import LabError, say  # noqa: E402
 
 NAME = "bench"
 OUT = Path("/var/tmp/tungsten-reprovision-bench")
-# What is varied, and its values: with --grow others.
-USUAL = {"megabytes": [2000], "nodes": [3], "sites": [2], "repeat": 5}
+# What is varied, and its values: with --grow others. With almost no data a run is all overhead.
+USUAL = {"megabytes": [2000, 1], "nodes": [3], "sites": [2], "repeat": 3}
 GROWING = {"megabytes": [500, 10, 1000, 2000], "nodes": [3, 2, 4], "sites": [2, 3], "repeat": 1}
 
 
@@ -68,7 +68,9 @@ class Bench:
     def one_setting(self, setting, ground):
         """All modes in turn; what goes wrong is told and leaves a lab that nothing is built on."""
         for repetition in range(1, self.options.repeat + 1):
-            for mode in [*self.options.modes, None]:
+            # Each mode is the first one in its turn.
+            first = (repetition - 1) % len(self.options.modes)
+            for mode in [*self.options.modes[first:], *self.options.modes[:first], None]:
                 name = f"{mode or 'tar'}-{setting['megabytes']}mb-{setting['sites']}x{setting['nodes']}-{repetition}"
                 try:
                     ground.bring_up()
@@ -121,17 +123,21 @@ def together(paths):
                            for key in ("runs", "yardsticks", "errors")}}
 
 
+def as_typed(values):
+    return " ".join(f"--{key} {str(value).strip('[]').replace(' ', '')}" for key, value in values.items())
+
+
 def parsed():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     numbers = {"type": lambda text: [int(word) for word in text.split(",")], "metavar": "N,…"}
-    parser.add_argument("--megabytes", **numbers, help="data of each node (2000); of this and the next two, what comes "
-                        "after the first is measured as well, one varied at a time")
-    parser.add_argument("--nodes", **numbers, help="nodes of each site, at least 2 (3)")
-    parser.add_argument("--sites", **numbers, help="sites (2)")
-    parser.add_argument("--repeat", type=int, metavar="N", help="how often each mode runs (5)")
-    parser.add_argument("--grow", action="store_true", help="other defaults, for a series: " + ", ".join(
-        f"--{key} {','.join(map(str, value)) if isinstance(value, list) else value}" for key, value in GROWING.items()))
+    parser.add_argument("--megabytes", **numbers, help="data of each node; of this and the next two, what comes after "
+                        "the first is measured as well, one varied at a time")
+    parser.add_argument("--nodes", **numbers, help="nodes of each site, at least 2")
+    parser.add_argument("--sites", **numbers, help="sites")
+    parser.add_argument("--repeat", type=int, metavar="N", help="how often each mode runs")
+    parser.add_argument("--grow", action="store_true",
+                        help=f"instead of {as_typed(USUAL)} take {as_typed(GROWING)} unless given")
     parser.add_argument("--modes", type=lambda text: text.split(","), default=list(modes.MODES), metavar="MODE,…",
                         help=f"which, in which order ({','.join(modes.MODES)})")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"folder of the results ({OUT})")

@@ -47,11 +47,12 @@ def name_of(setting):
 
 
 def runs_by_mode(found, setting):
+    """``{mode: its runs}``, always in the same order."""
     runs = {}
     for run in found["runs"]:
         if run["setting"] == setting:
             runs.setdefault(run["mode"], []).append(run)
-    return runs
+    return {mode: runs[mode] for mode in MODES if mode in runs}
 
 
 def yardstick(found, setting):
