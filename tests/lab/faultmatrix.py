@@ -187,7 +187,7 @@ class Matrix:
                     strike.later(0, time.monotonic() - struck_at)
                 time.sleep(0.1)
             log.seek(0)
-            result["runs"].append({"code": orders.returncode, "end": _last_words(log.read()), "most_out": 0})
+            result["runs"].append({"code": orders.returncode, "end": salt.last_words(log.read()), "most_out": 0})
         result["violations"].extend(watch.end())
         result["runs"][-1]["most_out"] = watch.most_out
         return orders.returncode
@@ -222,18 +222,6 @@ class Matrix:
             data.settled(self.lab)
             result["violations"].extend(demo.failures(self.lab, self.identities, written))
         data.start_load(self.lab, self.rows, LOAD_EVERY_MS)
-
-
-def _last_words(text):
-    """How a run ended, from what the orchestration answered: the failed step's comment."""
-    try:
-        # Salt's own farewells may follow the JSON.
-        answer, _ = json.JSONDecoder().raw_decode(text, text.index('{\n'))
-        states = next(iter(answer["data"].values()))
-        failed = [state for state in states.values() if state["result"] is False]
-        return (failed[0]["name"] + ": " + failed[0]["comment"])[:600] if failed else "completed"
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return text.strip()[-300:] or "no answer"
 
 
 def path_of(results, step, fault):
