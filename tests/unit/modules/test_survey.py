@@ -125,6 +125,7 @@ def functions(answers):
         "resume.contradiction": create_autospec(resume.contradiction, side_effect=resume.contradiction),
         "readiness.extension": create_autospec(readiness.extension, return_value={"version": "1", "digest": "d"}),
         "readiness.judge": create_autospec(readiness.judge, return_value=[WARNING]),
+        "topology.way": topology_module.way,
     }
 
 

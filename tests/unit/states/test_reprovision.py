@@ -924,6 +924,10 @@ class TestStep:
         assert functions["notify.of_run"].call_args.args[0]["state"] == "failed"
 
 
+def copy_was_begun():
+    reprovision.__context__["reprovision"]["run"]["steps"]["10 data copied ahead"] = {"state": "done"}
+
+
 @pytest.mark.usefixtures("begun")
 class TestDonor:
     """From its taking on it is given back whatever happens."""
@@ -1059,6 +1063,7 @@ class TestDonor:
             self, functions, minions, copied):
         if copied:
             assert step("01 policy", "donor", copies=True)["result"] is True
+        copy_was_begun()
         minions.calls.clear()
         functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": None}
         assert step("06 donor shunned", "donor", takes_donor=True)["result"] is False
@@ -1066,13 +1071,17 @@ class TestDonor:
         assert functions["fleet.ask"].call_args_list == ([] if copied else [
             call(["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)])
 
-    def test_one_that_failed_may_go_on_copying_for_the_next_attempt(self, functions, minions):
+    @pytest.mark.parametrize("copying", [False, True])
+    def test_so_is_it_when_the_run_has_failed_if_any_can_have_been_begun(self, functions, minions, copying):
+        if copying:
+            copy_was_begun()
         self.fails(minions)
         assert step()["result"] is False and saved()["state"] == "failed"
-        functions["fleet.ask"].assert_not_called()
+        assert functions["fleet.ask"].call_count == copying
 
     @pytest.mark.parametrize("trouble", [CommandExecutionError("west3: does not answer"), ValueError("master gone")])
     def test_what_could_not_be_ended_is_no_reason_to_say_anything_else(self, functions, caplog, trouble):
+        copy_was_begun()
         functions["fleet.ask"].side_effect = trouble
         functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": "wrong site"}
         ret = step()
@@ -1310,7 +1319,7 @@ class TestLongJobs:
     def test_of_a_donor_that_goes_on_serving_only_the_copy_is_ended(self, answers, functions, minions):
         answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
         functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
-        reprovision.__context__["reprovision"]["run"]["steps"]["10 data copied ahead"] = {"state": "running"}
+        copy_was_begun()
         ret = step()
         assert ret["result"] is False and "The donor" not in ret["comment"]
         functions["fleet.ask"].assert_called_once_with(
