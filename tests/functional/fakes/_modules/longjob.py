@@ -1,5 +1,7 @@
 """Fake: a job runs in the foreground and has ended when it has been started."""
 
+from salt.exceptions import CommandExecutionError
+
 
 def _jobs():
     return __context__.setdefault("jobs", {})
@@ -15,6 +17,12 @@ def start(name, argv, user=None, deadline=None):
                      "seconds": 0.0, "log": ended["stdout"] + ended["stderr"]}
 
 
+def wait(name, timeout=0):
+    if status(name)["state"] != "done":
+        raise CommandExecutionError(failure(status(name)))
+    return status(name)
+
+
 def failure(job):
     return job["log"]
 
@@ -25,3 +33,10 @@ def stop(name):
 
 def names(prefix):
     return [name for name in _jobs() if name.startswith(prefix)]
+
+
+def stop_all(prefix):
+    found = names(prefix)
+    for name in found:
+        stop(name)
+    return found
