@@ -1,5 +1,7 @@
 """Fake: a job runs in the foreground and has ended when it has been started."""
 
+from salt.exceptions import CommandExecutionError
+
 
 def _jobs():
     return __context__.setdefault("jobs", {})
@@ -25,3 +27,14 @@ def stop(name):
 
 def names(prefix):
     return [name for name in _jobs() if name.startswith(prefix)]
+
+
+def stop_all(prefix):
+    return [name for name in names(prefix) if stop(name)]
+
+
+def wait(name, timeout):
+    now = status(name)
+    if now["state"] != "done":
+        raise CommandExecutionError(failure(now))
+    return now
