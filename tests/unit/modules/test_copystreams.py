@@ -169,9 +169,10 @@ class TestRealFiles:
         assert split(data, since=1_000_010) == []
         assert len(names(split(data)[0])) == 4
 
-    def test_from_1970_on_is_all_that_has_a_time(self, data):
+    def test_since_1970_is_a_time_too(self, data):
         (data / "x").write_text("x", encoding="utf-8")
-        assert len(split(data, since=0)) == 1
+        os.utime(data / "x", (0, 0))
+        assert split(data, since=0) == [] and len(names(split(data)[0])) == 1
 
     def test_of_logs_only_their_own_files(self, data):
         fill(data, {"mysql-bin.000007": 5, "mysql-bin.index": 5, "error.log": 5, "sub/mysql-bin.000008": 5})
