@@ -38,7 +38,7 @@ def split(place, label, streams, since=None):
     streams
         How many there may be at most, of files without holes and of files with them.
     since
-        Epoch seconds: only files that were written to since then. All if not given.
+        Epoch seconds: only files that were ``touched`` since then. All if not given.
 
     Returns ``[{"names": path of a file with the names, each followed by a zero byte, "bytes", "holes": True or
     False}]``, none of them empty. Raises CommandExecutionError if find fails.
@@ -62,9 +62,25 @@ def split(place, label, streams, since=None):
     return parts
 
 
+def touched(since):
+    """
+    Return find's words for what was written to, renamed or put in place since a moment. Pure.
+
+    since
+        Epoch seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt west3 copystreams.touched 1795000000
+    """
+    return ["(", "-newermt", f"@{since}", "-o", "-newerct", f"@{since}", ")"]
+
+
 def _files(place, since):
     """[(bytes, how much of it is allocated, its name within the location)]"""
-    newer = ["-newermt", f"@{since}"] if since is not None else []
+    newer = touched(since) if since is not None else []
     argv = [*__salt__["datalocation.find"](place), "-type", "f", *newer, "-printf", "%s %S %P\\0"]
     result = __salt__["cmd.run_all"](
         ["timeout", "--kill-after=5", str(SECONDS), *argv], python_shell=False, ignore_retcode=True, rstrip=False,

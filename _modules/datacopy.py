@@ -30,8 +30,10 @@ MARGIN = 60
 # What this many seconds of writing have changed is copied quickly enough while the server is down.
 SHORT = 60
 TURNS = 3
-# rsync: a file went away while the directory was being read.
-VANISHED = (24,)
+# rsync: a file went away while the directory was being read, or after it was named. What else 23 may mean is found out
+# once the server is at rest.
+VANISHED = (23, 24)
+IN_PLACE = ("--inplace", "--no-whole-file")
 YIELDING = ("nice", "-n", "19", "ionice", "-c", "2", "-n", "7")
 SECONDS = 1800
 
@@ -112,17 +114,20 @@ def _link(transport, streams=1):
     return ["--info=progress2", *squeezed, *limit]
 
 
-def _forget(run, but=()):
-    """End what other runs have left going, and forget what has ended: it says nothing of how things are now."""
-    for job in __salt__["longjob.names"]("copy-"):
-        kept = f"-{run}" in job and not job.startswith(but)
-        if not kept or __salt__["longjob.status"](job)["state"] != "running":
-            __salt__["longjob.stop"](job)
+def _forget(run, but):
+    """
+    End what other runs have left going, and forget what has ended, since it says nothing of how things are now. Of this
+    run only a group goes on that is still whole, and whose name begins as one of ``but``.
+    """
+    for job in {__salt__["jobgroup.of"](job) for job in __salt__["longjob.names"]("copy-")}:
+        kept = job.endswith(f"-{run}") and job.removesuffix(f"-{run}").rstrip("0123456789") in but
+        if not kept or __salt__["jobgroup.status"](job)["state"] != "running":
+            __salt__["jobgroup.stop"](job)
 
 
-def _ended(job, wait, harmless=()):
+def _ended(job, wait):
     """Whether a group of jobs has ended well, or had nothing to do; raises if one of them failed."""
-    now = __salt__["jobgroup.wait"](job, wait, harmless)
+    now = __salt__["jobgroup.wait"](job, wait)
     if now["state"] == "failed":
         # Forgotten, so that the next attempt begins it again.
         __salt__["jobgroup.stop"](job)
@@ -171,29 +176,31 @@ def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="au
     """
     pairs, record = _pairs(host, site, run, at_rest=False)
     transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
+    known = _since(host, run) is not None
     if not begun:
-        # An attempt that died at rest may have left its copy going: two writers into one directory undo each other.
-        _forget(run, but=("copy-files-", "copy-rest-"))
-        if _since(host, run) is None:
+        # Whatever else goes on would undo what this does: two writers into one directory.
+        _forget(run, but=("copy-ahead-",))
+        if not known:
             __salt__["hostrecord.save"](AHEAD, {"host": host, "run": run, "began": int(time.time())})
         if record["state"] != "emptied":
             __salt__["copytarget.tell"](host, record, "emptied")
     for number, (place, target) in enumerate(pairs):
         job = f"copy-ahead-{number}-{run}"
         if _absent(job):
-            commands = [[*YIELDING, *argv] for argv in _streams(place, number, target, transport)]
-            __salt__["jobgroup.start"](job, commands, deadline=deadline)
-        if not _ended(job, wait, VANISHED):
+            # In place where it may be there already: another file of its size would need its room once more.
+            how = IN_PLACE if known else ()
+            commands = [[*YIELDING, *argv] for argv in _streams(place, number, target, transport, None, *how)]
+            __salt__["jobgroup.start"](job, commands, deadline=deadline, well=VANISHED)
+        if not _ended(job, wait):
             return {"running": job, "transport": transport}
     for turn in range(TURNS):
         seconds = 0
         for number, (place, target) in enumerate(pairs):
             job = f"copy-ahead-{number}-again-{turn}-{run}"
             if _absent(job):
-                # In place: another file of its size would need its room once more.
-                argv = _rsync(place, target, "--delete", "--inplace", "--no-whole-file", *_link(transport))
-                __salt__["longjob.start"](job, [*YIELDING, *argv], deadline=deadline)
-            if not _ended(job, wait, VANISHED):
+                argv = _rsync(place, target, "--delete", *IN_PLACE, *_link(transport))
+                __salt__["longjob.start"](job, [*YIELDING, *argv], deadline=deadline, well=VANISHED)
+            if not _ended(job, wait):
                 return {"running": job, "transport": transport}
             seconds += __salt__["longjob.status"](job)["seconds"]
         if seconds < SHORT:
@@ -206,7 +213,8 @@ def _since(host, run):
     known = __salt__["hostrecord.load"](AHEAD)
     if not known or (known["host"], known["run"]) != (host, run):
         return None
-    return known["began"] - MARGIN
+    # By a clock that was put back since nobody can tell what was written to: then it is all of them.
+    return known["began"] - MARGIN if known["began"] <= time.time() else 0
 
 
 # --- the copy
@@ -230,8 +238,9 @@ def differences(host, site, run):
     since = _since(host, run)
     if since is not None and record["state"] == "emptied":
         for place, _ in pairs:
-            newer = [*__salt__["datalocation.find"](place), "-type", "f", "-newermt", f"@{since}", "-print"]
-            found += _run(newer)["stdout"].splitlines()
+            newer = __salt__["copystreams.touched"](since)
+            argv = [*__salt__["datalocation.find"](place), "-type", "f", *newer, "-print"]
+            found += _run(argv)["stdout"].splitlines()
     return found
 
 
@@ -240,7 +249,7 @@ def _differences(place, target):
     return [line for line in _run(argv)["stdout"].splitlines() if line.strip()]
 
 
-def sync(host, site, run, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
+def sync(host, site, run, warm=False, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
     """
     Copy this host's data locations to ``host`` with rsync, as root on both sides, and prove that they are
     equal.
@@ -251,14 +260,16 @@ def sync(host, site, run, begun=False, wait=86400, deadline=86400, compress="aut
     them; no data lie outside, through links. ``auto.cnf`` stays here, so that the target makes an identity of its
     own.
 
-    After a copy ahead every file that was written to since is compared with the one there, all of it, and changed where
-    it differs; of the others size and time tell.
+    After a copy ahead every file that was written to since, renamed or put in place, is compared with the one there, all
+    of it, and changed where it differs; of the others size and time tell.
 
     Each location is copied by jobs of its own, one location after the other, which outlive this call and are found
     again by the next one.
 
     run
         Name of this run, letters, digits and dashes.
+    warm
+        True if a copy ahead was made in this run. If this host has forgotten when, every file is compared.
     begun
         True if this copy was begun in this very attempt: that it has ended counts then, and is no reason to begin it
         once more.
@@ -282,9 +293,11 @@ def sync(host, site, run, begun=False, wait=86400, deadline=86400, compress="aut
     pairs, record = _pairs(host, site, run, at_rest=True)
     transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
     since = _since(host, run)
+    if warm and since is None:
+        since = 0
     if not begun:
-        # Of a comparison a part that has failed would not be made up for by what comes after it.
-        _forget(run, but=("copy-ahead-",) if since is None else ("copy-",))
+        # A comparison is of the time since the server stopped, which may not be the same time.
+        _forget(run, but=("copy-files-", "copy-rest-") if since is None else ())
     copied = False
     for number, (place, target) in enumerate(pairs):
         files, rest = f"copy-files-{number}-{run}", f"copy-rest-{number}-{run}"
@@ -292,7 +305,7 @@ def sync(host, site, run, begun=False, wait=86400, deadline=86400, compress="aut
             if _absent(files):
                 if since is None and not _differences(place, target):
                     continue
-                how = ["--ignore-times", "--inplace", "--no-whole-file"] if since is not None else []
+                how = ["--ignore-times", *IN_PLACE] if since is not None else []
                 commands = _streams(place, number, target, transport, since, *how)
                 __salt__["jobgroup.start"](files, commands, deadline=deadline)
             if not _ended(files, wait):

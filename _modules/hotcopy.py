@@ -100,7 +100,8 @@ def stream(host, site, run, method, wait=86400, deadline=86400, bwlimit=0):
     try:
         __salt__["longjob.wait"](job, wait)
     except CommandExecutionError:
-        if __salt__["longjob.status"](job)["state"] == "running":
+        if __salt__["longjob.status"](job)["state"] in ("running", "done"):
+            # If it has ended just now, the next call finds it so.
             return {"running": job, "copied": True}
         # A target that cannot be told finds it out by itself, as soon as nothing is unpacked there any more.
         with contextlib.suppress(CommandExecutionError):

@@ -70,7 +70,7 @@ def empty(site, donor, run, method):
     """
     record, own = __salt__["datadir.begun"](site), __salt__["datadir.emptied"](site, donor, run)
     how = record.get("stream") if record else None
-    if own and (not record or record["state"] == "copied" or how == "whole"):
+    if own and (not record or record["state"] == "copied" or how in ("whole", "preparing")):
         return {}
     places = __salt__["dataguard.check"](site, donor)
     unpacks = {"method": method, "series": __salt__["hotguard.tool"](method)["series"]}
@@ -118,22 +118,19 @@ def _end(pids):
 # --- after
 
 
-def prepare(run, method, begun=False, wait=86400, deadline=86400):
+def prepare(run, method, wait=86400, deadline=86400):
     """
     Prepare what was streamed into this host's data directory, so that a server can run on it.
 
     To be run on the target. Refuses to begin unless its record says that this run's stream is whole, the host has not
     booted since it was emptied, a full backup lies in the data directory, no server runs and no program uses that. It
-    works as the directory's owner, in a unit (``longjob``) which outlives this call; if that is cut short it may be
-    begun once more.
+    works as the directory's owner, in a unit (``longjob``) which outlives this call. If that is cut short the data are
+    of no use any more, which the record then says: they are emptied and streamed anew.
 
     run
         Name of this run.
     method
         ``mariabackup`` or ``xtrabackup``.
-    begun
-        True if this was begun in this very attempt: that its unit has failed is an error then, and not a reason to
-        begin it once more.
     wait
         Seconds to wait for the unit before returning its name.
     deadline
@@ -154,35 +151,28 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
     record = __salt__["hostrecord.load"](RECORD) or {"state": "missing", "run": None}
     if record["run"] == run and record["state"] in ("copied", "owned"):
         return {"running": None, "prepared": False}
-    if (record["run"], record["state"], record.get("stream")) != (run, "emptied", "whole"):
+    how = record.get("stream")
+    if (record["run"], record["state"]) != (run, "emptied") or how not in ("whole", "preparing"):
         raise CommandExecutionError(
             f"this host does not hold the whole stream of run {run}: {__salt__['hostrecord.path'](RECORD)} says "
-            f"{record['state']}, run {record['run']}, stream {record.get('stream')}")
+            f"{record['state']}, run {record['run']}, stream {how}")
     if record["unpacks"]["method"] != method:
         raise CommandExecutionError(f"this host holds a stream of {record['unpacks']['method']}, not of {method}")
     if record["boot"] != _read(BOOT):
-        __salt__["hostrecord.save"](RECORD, {**record, "stream": "cut"})
-        raise CommandExecutionError("this host has booted since it was emptied, and what was streamed here may be lost "
-                                    "in part: it has to be emptied anew (hottarget.empty)")  # fmt: skip
-    now = __salt__["longjob.status"](job)
-    if now["state"] == "failed" and begun:
-        # Forgotten, so that the next attempt begins it again.
-        __salt__["longjob.stop"](job)
-        raise CommandExecutionError(__salt__["longjob.failure"](now))
-    if now["state"] in ("failed", "absent"):
+        _spoiled(record, job, "this host has booted since it was emptied, and what was streamed here may be lost in part")
+    if how == "whole":
         _begin(job, record, method, deadline)
-    try:
-        now = __salt__["longjob.wait"](job, wait)
-    except CommandExecutionError:
-        if __salt__["longjob.status"](job)["state"] == "running":
-            return {"running": job, "prepared": True}
-        __salt__["longjob.stop"](job)
-        raise
+    now = __salt__["jobgroup.wait"](job, wait)
+    if now["state"] == "running":
+        return {"running": job, "prepared": True}
     path = record["directories"]["datadir"]["path"]
-    if WELL not in now["log"].rpartition("\n")[2] or _backup(path) not in PREPARED:
-        __salt__["longjob.stop"](job)
-        raise CommandExecutionError(f"{method} has ended, {path} is {_backup(path)}, and its last words should have "
-                                    f"been {WELL!r}: {now['log']}")  # fmt: skip
+    if now["state"] != "done":
+        # Of data whose preparation was interrupted nobody vouches for another one.
+        _spoiled(record, job, now["why"] or f"what prepared {path} is gone, and nobody knows how far it was")
+    said = now["logs"][0]
+    if WELL not in said.rpartition("\n")[2] or _backup(path) not in PREPARED:
+        _spoiled(record, job, f"{method} has ended, {path} is {_backup(path)}, and its last words should have been "
+                              f"{WELL!r}: {said}")  # fmt: skip
     for name in LEFT_BEHIND:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(path, name))
@@ -191,16 +181,25 @@ def prepare(run, method, begun=False, wait=86400, deadline=86400):
     return {"running": None, "prepared": True}
 
 
+def _spoiled(record, job, why):
+    """What lies here is of no use any more: it is emptied and streamed anew by the next attempt."""
+    __salt__["longjob.stop"](job)
+    __salt__["hostrecord.save"](RECORD, {**record, "stream": "cut"})
+    raise CommandExecutionError(f"{why}. It has to be emptied anew (hottarget.empty)")
+
+
 def _begin(job, record, method, deadline):
     places = __salt__["dataguard.check"](record["site"], record["donor"])
     path, had = places["datadir"]["path"], record["directories"]["datadir"]
     if path != had["path"]:
         raise CommandExecutionError(f"the data directory is {path} now, and the stream lies in {had['path']}")
     __salt__["dataguard.stopped"](places)
-    if _backup(path) not in ("full-backuped", *PREPARED):
-        raise CommandExecutionError(f"{path} does not hold a full backup, its checkpoints say {_backup(path)}")
+    if _backup(path) != "full-backuped":
+        _spoiled(record, job, f"{path} does not hold a full backup, its checkpoints say {_backup(path)}")
     tool = __salt__["hotguard.tool"](method)["path"]
     argv = [tool, "--prepare", f"--use-memory={_memory()}", f"--target-dir={path}"]
+    __salt__["longjob.stop"](job)
+    __salt__["hostrecord.save"](RECORD, {**record, "stream": "preparing"})
     __salt__["longjob.start"](job, argv, user=had["user"], deadline=deadline)
 
 

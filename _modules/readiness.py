@@ -37,6 +37,8 @@ ADVISED = ("character_set_server", "collation_server")
 # As copytarget has them: what works here has to work there.
 SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15",
                "Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr")
+# What jobgroup puts behind the name of a group.
+STREAM = re.compile(r"-s\d+of\d+$")
 PROBE = ("sudo", "-n", "rsync", "--version")
 SUDO_SECONDS = 20
 SSH_SECONDS = 30
@@ -365,7 +367,7 @@ def _judge_jobs(minion, fact, run):
     if fact.get("jobs") is None:
         return [_warning(minion, "systemd does not tell whether a job of an earlier run is still at work there",
                          f"Look by hand: salt {minion} cmd.run 'systemctl list-units reprovision-*'")]
-    others = [name for name in fact["jobs"] if run is None or not name.endswith(f"-{run}")]
+    others = [name for name in fact["jobs"] if run is None or not STREAM.sub("", name).endswith(f"-{run}")]
     if not others:
         return []
     return [_error(minion, f"jobs of another run are at work there: {', '.join(others)}",

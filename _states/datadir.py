@@ -146,7 +146,7 @@ def copied_ahead(name, site, run, begun=False, wait=86400, deadline=86400, compr
     return ret
 
 
-def copied(name, site, run, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
+def copied(name, site, run, warm=False, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
     """
     The data locations of this host, the donor, lie on the target too, each file equal by size and time.
 
@@ -159,6 +159,8 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400, compress="a
         The failed site.
     run
         Name of this run; a copy of the same run that still goes on is waited for.
+    warm
+        True if a copy ahead was made in this run.
     begun
         True if this copy was begun in this attempt, so that its failure is final for this attempt.
     wait
@@ -185,8 +187,8 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400, compress="a
             return ret
         if begun or __salt__["datacopy.differences"](name, site, run):
             ret["changes"] = {name: {"old": "without the data of this host", "new": "unknown, the copy failed"}}
-        now = __salt__["datacopy.sync"](name, site, run, begun=begun, wait=wait, deadline=deadline, compress=compress,
-                                        bwlimit=bwlimit, streams=streams)
+        now = __salt__["datacopy.sync"](name, site, run, warm=warm, begun=begun, wait=wait, deadline=deadline,
+                                        compress=compress, bwlimit=bwlimit, streams=streams)
         if now["running"]:
             ret["changes"] = {"still running": now["running"]}
             ret["comment"] = f"the copy to {name} goes on in the unit reprovision-{now['running']}"

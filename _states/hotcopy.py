@@ -126,7 +126,7 @@ def streamed(name, site, run, method, wait=86400, deadline=86400, bwlimit=0):
     return ret
 
 
-def prepared(name, run, method, begun=False, wait=86400, deadline=86400):
+def prepared(name, run, method, wait=86400, deadline=86400):
     """
     What was streamed to this host is prepared, so that a server can run on it: the copy is complete.
 
@@ -139,8 +139,6 @@ def prepared(name, run, method, begun=False, wait=86400, deadline=86400):
         Name of this run.
     method
         ``mariabackup`` or ``xtrabackup``.
-    begun
-        True if this was begun in this attempt, so that its failure is final for this attempt.
     wait
         Seconds to wait for it.
     deadline
@@ -154,7 +152,7 @@ def prepared(name, run, method, begun=False, wait=86400, deadline=86400):
             ret.update(result=True if done else None, changes={} if done else {"old": "a stream", "new": "prepared"},
                        comment="the copy is complete" if done else "would be prepared, once the stream is here")
             return ret
-        now = __salt__["hottarget.prepare"](run, method, begun=begun, wait=wait, deadline=deadline)
+        now = __salt__["hottarget.prepare"](run, method, wait=wait, deadline=deadline)
         if now["running"]:
             ret["changes"] = {"still running": now["running"]}
             ret["comment"] = f"it is being prepared in the unit reprovision-{now['running']}"

@@ -311,7 +311,7 @@ def _donor_is_back(run):
 
 
 def step(name, nodes, sls, expect_minions, timeout=15, few_at_once=False, ways=None, until=None, once=False,
-         takes_donor=False, copies=False, gives_donor_back=False):
+         while_donor_serves=False, takes_donor=False, copies=False, gives_donor_back=False):
     """
     Apply an SLS to the nodes of a role.
 
@@ -332,6 +332,9 @@ def step(name, nodes, sls, expect_minions, timeout=15, few_at_once=False, ways=N
         again after it.
     once
         It may happen only once in a run, so a run that goes on does not apply it again at all.
+    while_donor_serves
+        It is of use as long as the donor serves: a run that goes on with the donor in its hands does not apply it
+        again.
     takes_donor
         From the beginning of this step on the donor is out of service.
     copies
@@ -366,6 +369,8 @@ def step(name, nodes, sls, expect_minions, timeout=15, few_at_once=False, ways=N
     if name not in run["plan"]:
         return _answer(name, True, f"{NOT_PLANNED} {__salt__['topology.way'](run)} copy.")
     not_again = __salt__["resume.left_out"](name, until, once, run["kept"])
+    if while_donor_serves and name in run["kept"] and run["donor_state"] == "taken":
+        not_again = "the donor is out of service already"
     if not_again:
         return _answer(name, True, f"Done in attempt {run['steps'][name]['done_in']}; {not_again}.")
     minions = _minions(run, _hosts(run, nodes, name in run["kept"]))
@@ -433,8 +438,8 @@ def _until_done(name, minions, sls, run, timeout):
 
 def _apply(name, minions, sls, run, timeout, begun):
     shown = {key: run[key] for key in (
-        "run", "failed", "definitive", "primary", "donor", "method", "replica_method", "donor_lease", "compress",
-        "bwlimit", "streams")}
+        "run", "failed", "definitive", "primary", "donor", "method", "warm", "replica_method", "donor_lease",
+        "compress", "bwlimit", "streams")}
     returned = __states__["salt.state"](
         name, tgt=minions, tgt_type="list", sls=sls, pillar={"reprovision_run": {**shown, "begun": begun}},
         expect_minions=True, queue=True, timeout=timeout,

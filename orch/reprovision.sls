@@ -103,6 +103,7 @@
     - sls: orch.node.data_copied_ahead
     - expect_minions: True
     - ways: [warm]
+    - while_donor_serves: True
     - until: 10 data copied from the donor
     - failhard: True
     - require:
@@ -166,7 +167,7 @@
     - sls: orch.node.data_streamed
     - expect_minions: True
     - ways: [hot]
-    - once: True
+    - until: 10 backup prepared
     - failhard: True
     - require:
       - reprovision: 11 donor given back

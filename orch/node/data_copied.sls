@@ -10,6 +10,7 @@ data copied:
     - name: {{ pillar["reprovision_run"]["primary"] | json }}
     - site: {{ pillar["reprovision_run"]["failed"] | json }}
     - run: {{ pillar["reprovision_run"]["run"] | json }}
+    - warm: {{ pillar["reprovision_run"]["warm"] | json }}
     - begun: {{ pillar["reprovision_run"]["begun"] | json }}
     - compress: {{ pillar["reprovision_run"]["compress"] | json }}
     - bwlimit: {{ pillar["reprovision_run"]["bwlimit"] | json }}
