@@ -260,8 +260,8 @@ def sync(host, site, run, warm=False, begun=False, wait=86400, deadline=86400, c
     them; no data lie outside, through links. ``auto.cnf`` stays here, so that the target makes an identity of its
     own.
 
-    After a copy ahead every file that was written to since, renamed or put in place, is compared with the one there, all
-    of it, and changed where it differs; of the others size and time tell.
+    After a copy ahead every file that was written to since, renamed or put in place, is compared with the one there,
+    all of it, and changed where it differs; of the others size and time tell.
 
     Each location is copied by jobs of its own, one location after the other, which outlive this call and are found
     again by the next one.

@@ -30,8 +30,6 @@ LEFT_BEHIND = ("xtrabackup_logfile", "auto.cnf")
 UNPACKERS = ("mbstream", "xbstream")
 # Bytes for preparing, at least.
 MEMORY = 128 << 20
-# What is unpacked is not written through to the disk: of a host that has booted since nobody knows how much is there.
-BOOT = "/proc/sys/kernel/random/boot_id"
 # Seconds in which a program that was told to end has to.
 ENDS = 10
 
@@ -86,8 +84,7 @@ def empty(site, donor, run, method):
     if own and (how or _filled()):
         __salt__["hostrecord.save"](RECORD, {**record, "state": "emptying"})
     removed = __salt__["datadir.empty"](site, donor, run)
-    record = {**__salt__["hostrecord.load"](RECORD), "unpacks": unpacks, "boot": _read(BOOT)}
-    __salt__["hostrecord.save"](RECORD, record)
+    __salt__["hostrecord.save"](RECORD, {**__salt__["hostrecord.load"](RECORD), "unpacks": unpacks})
     return removed
 
 
@@ -158,8 +155,8 @@ def prepare(run, method, wait=86400, deadline=86400):
             f"{record['state']}, run {record['run']}, stream {how}")
     if record["unpacks"]["method"] != method:
         raise CommandExecutionError(f"this host holds a stream of {record['unpacks']['method']}, not of {method}")
-    if record["boot"] != _read(BOOT):
-        _spoiled(record, job, "this host has booted since it was emptied, and what was streamed here may be lost in part")
+    if record["boot"] != __salt__["hostrecord.boot"]():
+        _spoiled(record, job, "this host has booted since it was emptied: what was streamed here may be lost in part")
     if how == "whole":
         _begin(job, record, method, deadline)
     now = __salt__["jobgroup.wait"](job, wait)
@@ -177,7 +174,7 @@ def prepare(run, method, wait=86400, deadline=86400):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(path, name))
     os.sync()
-    __salt__["hostrecord.save"](RECORD, {**record, "state": "copied"})
+    __salt__["hostrecord.save"](RECORD, {**record, "state": "copied", "boot": None})
     return {"running": None, "prepared": True}
 
 

@@ -71,9 +71,9 @@ def status(name):
         Name of the group, or of a single job.
 
     Returns ``{"name", "state", "seconds", "logs", "why"}``: ``state`` is ``failed`` as soon as one of its jobs has, or
-    is missing, ``running`` as long as one is, ``done``, or ``absent``; ``seconds`` of the one that took longest, None if
-    absent; ``logs`` the ends of their logs; ``why`` the first failure in words, or None. Raises as ``longjob.status``
-    does.
+    is missing, ``running`` as long as one is, ``done``, or ``absent``; ``seconds`` of the one that took longest, None
+    if absent; ``logs`` the ends of their logs; ``why`` the first failure in words, or None. Raises as
+    ``longjob.status`` does.
 
     CLI Example:
 

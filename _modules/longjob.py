@@ -188,8 +188,8 @@ def status(name):
         Name given to :py:func:`start`.
 
     Returns ``{"name", "unit", "state", "rc", "outcome", "seconds", "age", "log", "log_path"}``: ``state`` is
-    ``running``, ``done`` (exit code 0, or one that is as good), ``failed`` or ``absent`` (never started, or forgotten after a reboot
-    or :py:func:`stop`); ``rc`` the exit code, or minus the signal that ended it, None while it runs;
+    ``running``, ``done`` (exit code 0, or one that is as good), ``failed`` or ``absent`` (never started, or forgotten
+    after a reboot or :py:func:`stop`); ``rc`` the exit code, or minus the signal that ended it, None while it runs;
     ``outcome`` systemd's word for it (``success``, ``exit-code``, ``signal``, ``timeout`` when the deadline
     ended it…); ``seconds`` how long it ran or has been running and ``age`` how long ago it was started, None
     if absent; ``log`` the last lines of its output. Raises CommandExecutionError if systemd does not answer.

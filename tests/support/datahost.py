@@ -47,6 +47,7 @@ REAL = {
     "datalocation.measure": datalocation.measure,
     "datalocation.named": datalocation.named,
     "datalocation.outside": datalocation.outside,
+    "hostrecord.boot": hostrecord.boot,
     "hostrecord.folder": hostrecord.folder,
     "hostrecord.load": hostrecord.load,
     "hostrecord.path": hostrecord.path,
