@@ -30,8 +30,8 @@ class Units:
     def names(self, prefix):
         return sorted(name for name in self.known if name.startswith(prefix))
 
-    def start(self, name, argv, user=None, deadline=None):
-        self.started.append((name, argv, user, deadline))
+    def start(self, name, argv, user=None, deadline=None, well=()):
+        self.started.append((name, argv, user, deadline, well))
         self.known[name] = job("running")
 
     def stop(self, name):
@@ -40,7 +40,7 @@ class Units:
         return {"stopped": before == "running", "before": before}
 
     def put(self, **jobs):
-        """``put(copy=…, s0=…)``: the job ``copy-1`` itself, and those of the group."""
+        """``put(copy=…, s0of1=…)``: the job ``copy-1`` itself, and those of the group."""
         self.known.update({"copy-1" if name == "copy" else f"copy-1-{name}": each for name, each in jobs.items()})
 
 
