@@ -18,7 +18,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "longjob"
 
-NAME = re.compile(r"[A-Za-z0-9-]{1,80}")
+NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 LOG_DIR = "/var/log/reprovision"
 BOOTED = "/run/systemd/system"
@@ -47,7 +47,7 @@ def __virtual__():
 
 def _unit(name):
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise SaltInvocationError(f"{name!r} cannot name a job: 1 to 80 letters, digits and dashes")
+        raise SaltInvocationError(f"{name!r} cannot name a job: 1 to 100 letters, digits and dashes")
     return f"reprovision-{name}.service"
 
 
@@ -99,7 +99,7 @@ def start(name, argv, user=None, deadline=None, well=()):
     Start a command that goes on by itself, with its standard input closed, and return at once.
 
     name
-        Name of the job, 1 to 80 letters, digits and dashes. A job of that name that is done or failed makes
+        Name of the job, 1 to 100 letters, digits and dashes. A job of that name that is done or failed makes
         room; its log is kept beside the new one as ``NAME.log.1``.
     argv
         The command as a list of words. No shell sees it. It must hold no secret, since a unit's command is

@@ -615,6 +615,17 @@ def test_another_attempt_changes_in_place_what_is_there_already(donor, jobs, beg
     assert jobs.begun[0][0] == FIRST_0 and {"--inplace", "--no-whole-file"} < set(jobs.begun[0][1])
 
 
+@pytest.mark.parametrize("act", [datacopy.ahead, datacopy.sync])
+def test_the_longest_name_of_a_run_is_not_too_long_for_its_jobs(donor, jobs, logs, act):
+    run = "r" * 64
+    donor["record"]["run"] = run
+    donor["left"] = ["<f a\n", "", "<f b\n", ""]
+    act("east1", "east", run, compress="none")
+    assert jobs.begun
+    for name, *_ in jobs.begun:
+        assert longjob.NAME.fullmatch(name + "xx"), "with as many streams as there may be"
+
+
 def test_only_ahead_files_may_go_away(donor, jobs):
     ahead()
     donor["left"] = [""]

@@ -162,7 +162,7 @@ def test_start_quotes_systemd(systemd):
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {"name": "../a"}, {"name": ""}, {"name": "a b"}, {"name": "a" * 81}, {"name": "a\n"},
+        {"name": "../a"}, {"name": ""}, {"name": "a b"}, {"name": "a" * 101}, {"name": "a\n"},
         {"argv": []}, {"argv": "true"}, {"argv": ["a\nb"]}, {"argv": ["$HOME/tool"]},
         {"user": "Root"}, {"user": "a b"}, {"user": "root\n"}, {"deadline": 0}, {"deadline": "60"},
     ],
