@@ -119,7 +119,7 @@ def _forget(run, but):
     End what other runs have left going, and forget what has ended, since it says nothing of how things are now. Of this
     run only a group goes on that is still whole, and whose name begins as one of ``but``.
     """
-    for job in {__salt__["jobgroup.of"](job) for job in __salt__["longjob.names"]("copy-")}:
+    for job in sorted({__salt__["jobgroup.of"](job) for job in __salt__["longjob.names"]("copy-")}):
         kept = job.endswith(f"-{run}") and job.removesuffix(f"-{run}").rstrip("0123456789") in but
         if not kept or __salt__["jobgroup.status"](job)["state"] != "running":
             __salt__["jobgroup.stop"](job)

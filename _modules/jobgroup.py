@@ -23,7 +23,7 @@ def start(name, commands, deadline=None, well=()):
     Start commands side by side.
 
     name
-        Name of the group, as for ``longjob.start``, up to 73 characters.
+        Name of the group, as for ``longjob.start``, up to 72 characters.
     commands
         A list of argv, each as for ``longjob.start``. With an empty one nothing is started.
     deadline

@@ -28,6 +28,7 @@ BINLOGS = ["mysql-bin.[0-9]*", "mysql-bin.index", "mysql-bin.state"]
 # What these modules call of one another.
 REAL = {
     "copystreams.split": copystreams.split,
+    "copystreams.touched": copystreams.touched,
     "copytarget.address": copytarget.address,
     "copytarget.guard_places": copytarget.guard_places,
     "copytarget.record": copytarget.record,

@@ -3,6 +3,7 @@
 import itertools
 import os
 import subprocess
+import time
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -161,18 +162,37 @@ class TestRealFiles:
         assert (names(whole), names(holes)) == ([b"small"], [b"larger"])
 
     def test_since_then_only_what_was_written_to(self, data):
-        for name, mtime in {"before": 999_999, "just before": 999_999.9, "at": 1_000_000.5, "after": 1_000_009}.items():
+        # Later than they are put in place here, which no time that is set hides.
+        since = int(time.time()) + 1000
+        for name, more in {"before": -1, "just before": -0.1, "at": 0.5, "after": 9}.items():
             (data / name).write_text(name, encoding="utf-8")
-            os.utime(data / name, (mtime, mtime))
-        (part,) = split(data, since=1_000_000)
+            os.utime(data / name, (since + more, since + more))
+        (part,) = split(data, since=since)
         assert sorted(names(part)) == [b"after", b"at"]
-        assert split(data, since=1_000_010) == []
+        assert split(data, since=since + 10) == []
         assert len(names(split(data)[0])) == 4
 
-    def test_since_1970_is_a_time_too(self, data):
+    def test_what_was_renamed_or_put_in_place_says_that_it_is_old(self, data):
+        fill(data, {"a": 5, "b": 5, "left": 5, "sub/c": 5})
+        beside = data.parent / "beside"
+        beside.write_text("another", encoding="utf-8")
+        for path in (data / "a", data / "b", data / "left", data / "sub" / "c", beside):
+            os.utime(path, (1, 1))
+        # The kernel's own clock lags a little.
+        time.sleep(0.1)
+        since = time.time()
+        time.sleep(0.1)
+        (data / "a").rename(data / "renamed")
+        beside.replace(data / "b")
+        os.chmod(data / "sub" / "c", 0o600)
+        (part,) = split(data, since=since)
+        assert sorted(names(part)) == [b"b", b"renamed", b"sub/c"]
+
+    @pytest.mark.parametrize("mtime", [0, 1, -86400])
+    def test_since_1970_is_all_of_them(self, data, mtime):
         (data / "x").write_text("x", encoding="utf-8")
-        os.utime(data / "x", (0, 0))
-        assert split(data, since=0) == [] and len(names(split(data)[0])) == 1
+        os.utime(data / "x", (mtime, mtime))
+        assert names(split(data, since=0)[0]) == [b"x"]
 
     def test_of_logs_only_their_own_files(self, data):
         fill(data, {"mysql-bin.000007": 5, "mysql-bin.index": 5, "error.log": 5, "sub/mysql-bin.000008": 5})

@@ -4,6 +4,7 @@ datacopy: what a copy needs, how it goes side by side and is proved, and the cop
 
 import os
 import time
+from types import SimpleNamespace
 from unittest.mock import create_autospec
 
 import pytest
@@ -30,7 +31,8 @@ longjob = load("_modules", "longjob")
 TRANSPORT = {"compress": "none", "bwlimit": 0, "streams": 4, "rate": 1000}
 # The groups of jobs of a copy with one location, and the only job of each; the last one is no group.
 FILES, REST = "copy-files-0-r-1", "copy-rest-0-r-1"
-FILES_0 = f"{FILES}-s0"
+FILES_0 = f"{FILES}-s0of1"
+FILES_OF_2 = [f"{FILES}-s0of2", f"{FILES}-s1of2"]
 
 
 @pytest.fixture
@@ -53,21 +55,25 @@ class Jobs:
     """``longjob``: what is begun ends at once, done after a second unless ``ends`` tells otherwise for its name."""
 
     def __init__(self):
-        self.known, self.ends, self.begun, self.order = {}, {}, [], []
+        self.known, self.ends, self.begun, self.order, self.well = {}, {}, [], [], {}
 
     def put(self, name, state, seconds=1.0, rc=None):
         self.known[name] = {
-            "name": name, "state": state, "seconds": seconds, "rc": 0 if state == "done" else rc, "log": f"{name} said",
+            "name": name, "state": state, "seconds": seconds, "rc": rc or 0 if state == "done" else rc,
+            "log": f"{name} said",
             "outcome": "exit-code", "log_path": f"/var/log/reprovision/{name}.log"}
 
     def status(self, name):
         return self.known.get(name) or {"name": name, "state": "absent", "seconds": None, "rc": None, "log": ""}
 
-    def start(self, name, argv, user=None, deadline=None):
+    def start(self, name, argv, user=None, deadline=None, well=()):
         assert self.status(name)["state"] != "running", "not started twice"
         self.begun.append((name, argv, user, deadline))
         self.order.append(("begun", name))
-        self.put(name, **self.ends.get(name, {"state": "done"}))
+        self.well[name] = well
+        end = self.ends.get(name, {"state": "done"})
+        # As systemd does.
+        self.put(name, **end if end.get("rc") not in well else {**end, "state": "done"})
 
     def stop(self, name):
         before = self.known.pop(name, {"state": "absent"})["state"]
@@ -91,9 +97,8 @@ def jobs(functions):
            for name in ("status", "start", "stop", "names")},
         "longjob.failure": longjob.failure,
         **{f"jobgroup.{name}": create_autospec(getattr(jobgroup, name), side_effect=getattr(jobgroup, name))
-           for name in ("start", "status", "stop")},
-        "jobgroup.wait": create_autospec(
-            jobgroup.wait, side_effect=lambda name, timeout, harmless=(): jobgroup.status(name, harmless)),
+           for name in ("start", "status", "stop", "of")},
+        "jobgroup.wait": create_autospec(jobgroup.wait, side_effect=lambda name, timeout: jobgroup.status(name)),
     })
     return jobs
 
@@ -245,8 +250,9 @@ def test_what_has_ended_in_an_earlier_attempt_says_nothing(donor, jobs):
 
 
 @pytest.mark.parametrize("state", ["running", "done", "failed"])
-@pytest.mark.parametrize("job", ["copy-files-0-r-0-s0", "copy-rest-0-r-0", "copy-ahead-0-r-0-s1", "copy-ahead-0-r-1-s0",
-                                 "copy-ahead-0-again-1-r-1", "copy-0-r-0"])
+@pytest.mark.parametrize("job", ["copy-files-0-r-0-s0of1", "copy-rest-0-r-0", "copy-ahead-0-r-0-s1of2",
+                                 "copy-ahead-0-r-1-s0of1", "copy-ahead-0-again-1-r-1", "copy-0-r-0", "copy-files-0-x-r-1",
+                                 "copy-rest-0-r-11"])
 def test_nothing_of_another_run_or_ahead_goes_on_beside_it(donor, jobs, job, state):
     jobs.put(job, state, rc=11)
     assert sync() == ended()
@@ -276,7 +282,7 @@ def test_a_copy_that_failed_is_begun_again_by_another_attempt_only(donor, jobs, 
         assert jobs.did("begun") == [FILES_0, REST]
 
 
-@pytest.mark.parametrize("rc", [1, 11, 24])
+@pytest.mark.parametrize("rc", [1, 11, 23, 24])
 @pytest.mark.parametrize("job", [FILES_0, REST])
 def test_a_copy_that_fails_while_it_is_waited_for(donor, jobs, job, rc):
     """With the server at rest no file goes away: that is no excuse."""
@@ -307,7 +313,7 @@ def test_a_copy_that_ended_well_and_differs_is_an_error_in_its_own_attempt(donor
 def test_sync_of_logs_takes_their_own_files_only(donor, jobs, logs):
     donor["left"] = ["<f a\n", "", "<f b\n", ""]
     assert sync() == ended()
-    assert jobs.did("begun") == [FILES_0, REST, "copy-files-1-r-1-s0", "copy-rest-1-r-1"]
+    assert jobs.did("begun") == [FILES_0, REST, "copy-files-1-r-1-s0of1", "copy-rest-1-r-1"]
     assert names_of(jobs.begun[2][1]) == ["mysql-bin.000007", "mysql-bin.index"]
     for _, argv, _, _ in jobs.begun[2:]:
         assert [word for word in argv if "clude" in word] == [f"--include=/{name}" for name in BINLOGS] + [
@@ -318,7 +324,7 @@ def test_sync_of_logs_takes_their_own_files_only(donor, jobs, logs):
 def test_of_several_locations_those_that_are_equal_are_left_alone(donor, jobs, logs):
     donor["left"] = ["", "<f b\n", ""]
     assert sync() == ended()
-    assert jobs.did("begun") == ["copy-files-1-r-1-s0", "copy-rest-1-r-1"]
+    assert jobs.did("begun") == ["copy-files-1-r-1-s0of1", "copy-rest-1-r-1"]
 
 
 def test_differences_are_told_and_nothing_is_copied(donor, jobs):
@@ -398,7 +404,7 @@ def test_data_that_lie_outside_are_refused(donor, jobs, tmp_path, function, name
 
 def test_each_file_goes_through_one_of_the_streams(donor, jobs, two_streams):
     sync()
-    assert jobs.did("begun") == [FILES_0, f"{FILES}-s1", REST]
+    assert jobs.did("begun") == [*FILES_OF_2, REST]
     assert sorted(name for _, argv, _, _ in jobs.begun[:2] for name in names_of(argv)) == [".hidden", "mysql/user.frm"]
 
 
@@ -409,13 +415,13 @@ def test_as_many_as_ordered_at_most(donor, jobs, two_streams):
 
 @pytest.mark.parametrize("one, other", [("running", "running"), ("running", "done"), ("done", "running")])
 def test_all_of_them_have_to_end(donor, jobs, two_streams, one, other):
-    jobs.ends.update({FILES_0: {"state": one}, f"{FILES}-s1": {"state": other}})
+    jobs.ends.update(zip(FILES_OF_2, ({"state": one}, {"state": other}), strict=True))
     for begun in (False, True):
         assert sync(begun=begun) == going(FILES)
     assert REST not in jobs.known and donor["told"] == []
 
 
-@pytest.mark.parametrize("failed, other", [(FILES_0, f"{FILES}-s1"), (f"{FILES}-s1", FILES_0)])
+@pytest.mark.parametrize("failed, other", [FILES_OF_2, FILES_OF_2[::-1]])
 @pytest.mark.parametrize("state", ["running", "done"])
 def test_one_that_fails_ends_all_of_them_and_is_quoted(donor, jobs, two_streams, failed, other, state):
     jobs.ends.update({failed: {"state": "failed", "rc": 11}, other: {"state": state}})
@@ -476,7 +482,7 @@ def test_every_copy_is_compressed_and_limited_as_ordered(donor, jobs, way, told)
     ahead(**way)
     donor["left"] = [""]
     sync(**way)
-    assert jobs.did("begun") == ["copy-ahead-0-r-1-s0", "copy-ahead-0-again-0-r-1", FILES_0, REST]
+    assert jobs.did("begun") == ["copy-ahead-0-r-1-s0of1", "copy-ahead-0-again-0-r-1", FILES_0, REST]
     for _, argv, _, _ in jobs.begun:
         assert [word for word in argv if word.startswith(("--compress", "--bwlimit"))] == told
         assert "--info=progress2" in argv
@@ -501,7 +507,7 @@ def test_a_link_that_cannot_be_measured_is_an_error_before_anything_is_begun(don
 
 
 FIRST = "copy-ahead-0-r-1"
-FIRST_0 = f"{FIRST}-s0"
+FIRST_0 = f"{FIRST}-s0of1"
 AGAIN = [f"copy-ahead-0-again-{turn}-r-1" for turn in range(4)]
 SLOW = {"state": "done", "seconds": 60.0}
 COPIED_AHEAD = {"running": None, "transport": TRANSPORT}
@@ -533,11 +539,11 @@ def test_ahead_copies_while_the_server_serves(donor, jobs, functions, tmp_path):
 
 def test_ahead_goes_side_by_side_too_and_what_has_changed_does_not(donor, jobs, two_streams):
     assert ahead() == COPIED_AHEAD
-    assert jobs.did("begun") == [FIRST_0, f"{FIRST}-s1", AGAIN[0]]
+    assert jobs.did("begun") == [f"{FIRST}-s0of2", f"{FIRST}-s1of2", AGAIN[0]]
 
 
 @pytest.mark.parametrize("state", ["running", "done", "failed"])
-@pytest.mark.parametrize("job", ["copy-ahead-0-r-0-s0", "copy-0-r-0", "copy-rest-0-r-0", FILES_0, REST])
+@pytest.mark.parametrize("job", ["copy-ahead-0-r-0-s0of1", "copy-0-r-0", "copy-rest-0-r-0", FILES_0, REST])
 def test_what_others_have_left_is_ended_before_anything_is_begun(donor, jobs, job, state):
     """Other runs, and an attempt of this one that died at rest: two that write into one directory undo each other."""
     jobs.put(job, state, rc=11)
@@ -558,6 +564,62 @@ def test_what_has_ended_in_an_earlier_attempt_is_copied_anew(donor, jobs, state)
         jobs.put(job, state, rc=11)
     assert ahead() == COPIED_AHEAD
     assert jobs.order == [("forgotten", FIRST_0), ("forgotten", AGAIN[0]), ("begun", FIRST_0), ("begun", AGAIN[0])]
+
+
+@pytest.mark.parametrize("job", AGAIN[:3])
+@pytest.mark.parametrize("state", ["running", "done", "failed"])
+def test_what_is_copied_again_does_not_go_on_into_another_attempt(donor, jobs, job, state):
+    """It would delete there what the first copy, begun anew, brings."""
+    jobs.put(job, state, rc=11)
+    assert ahead() == COPIED_AHEAD
+    assert jobs.order == [
+        ("ended" if state == "running" else "forgotten", job), ("begun", FIRST_0), ("begun", AGAIN[0])]
+
+
+@pytest.mark.parametrize("left", [["s0of2"], ["s1of2"]])
+@pytest.mark.parametrize("group, act, anew", [
+    (FIRST, ahead, [FIRST_0, AGAIN[0]]), (FILES, sync, [FILES_0, REST])], ids=["ahead", "sync"])
+def test_of_a_group_that_is_not_whole_nothing_is_waited_for(donor, jobs, group, act, anew, left):
+    """What the one that systemd has forgotten, or that was never begun, had to copy nobody copies."""
+    jobs.put(f"{group}-{left[0]}", "running")
+    act()
+    assert jobs.order == [("ended", f"{group}-{left[0]}"), *(("begun", job) for job in anew)]
+
+
+@pytest.mark.parametrize("group, act", [(FIRST, ahead), (FILES, sync)], ids=["ahead", "sync"])
+def test_a_group_that_is_not_whole_any_more_is_an_error_in_its_own_attempt(donor, jobs, group, act):
+    jobs.put(f"{group}-s1of2", "done")
+    with pytest.raises(CommandExecutionError, match=f"of the 2 jobs of {group} only 1 are there"):
+        act(begun=True)
+    assert jobs.order == [("forgotten", f"{group}-s1of2")] and donor["told"] == []
+
+
+@pytest.mark.parametrize("group, act", [(FIRST, ahead), (FILES, sync)], ids=["ahead", "sync"])
+def test_a_group_that_is_whole_is_kept_whole(donor, jobs, group, act):
+    """One that has ended already is one of it still."""
+    jobs.put(f"{group}-s0of2", "done")
+    jobs.put(f"{group}-s1of2", "running")
+    assert act()["running"] == group
+    assert jobs.order == []
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_another_attempt_changes_in_place_what_is_there_already(donor, jobs, begun):
+    """Beside it each large file would need its room once more."""
+    ahead()
+    assert not {"--inplace", "--no-whole-file"} & set(jobs.begun[0][1])
+    jobs.begun.clear()
+    if begun:
+        jobs.stop(FIRST_0)
+    ahead(begun=begun)
+    assert jobs.begun[0][0] == FIRST_0 and {"--inplace", "--no-whole-file"} < set(jobs.begun[0][1])
+
+
+def test_only_ahead_files_may_go_away(donor, jobs):
+    ahead()
+    donor["left"] = [""]
+    sync()
+    assert jobs.well == {FIRST_0: (23, 24), AGAIN[0]: (23, 24), FILES_0: (), REST: ()}
 
 
 def test_when_it_began_is_remembered_before_anything_is_begun(donor, jobs, functions):
@@ -584,8 +646,7 @@ def test_a_later_call_of_the_same_attempt_finds_its_copy_again(donor, jobs):
 
 def test_ahead_waits_as_long_as_it_is_told(donor, functions):
     ahead(wait=5)
-    assert [call.args for call in functions["jobgroup.wait"].call_args_list] == [
-        (FIRST, 5, datacopy.VANISHED), (AGAIN[0], 5, datacopy.VANISHED)]
+    assert [call.args for call in functions["jobgroup.wait"].call_args_list] == [(FIRST, 5), (AGAIN[0], 5)]
 
 
 @pytest.mark.parametrize("seconds, turns", [
@@ -604,7 +665,7 @@ def test_the_locations_take_long_together(donor, jobs, logs):
         jobs.ends[f"copy-ahead-{number}-again-0-r-1"] = {"state": "done", "seconds": 30.0}
     ahead()
     assert jobs.did("begun") == [
-        FIRST_0, "copy-ahead-1-r-1-s0", *(f"copy-ahead-{number}-again-{turn}-r-1" for turn in (0, 1)
+        FIRST_0, "copy-ahead-1-r-1-s0of1", *(f"copy-ahead-{number}-again-{turn}-r-1" for turn in (0, 1)
                                           for number in (0, 1))]
     for name, argv, _, _ in jobs.begun:
         if name.startswith("copy-ahead-1"):
@@ -622,8 +683,9 @@ def test_turns_go_on_over_calls(donor, jobs):
 
 
 @pytest.mark.parametrize("job, begun", [(FIRST_0, [FIRST_0, AGAIN[0]]), (AGAIN[0], [FIRST_0, *AGAIN[:2]])])
-def test_files_that_went_away_meanwhile_are_harmless(donor, jobs, job, begun):
-    jobs.ends[job] = {"state": "failed", "seconds": 60.0, "rc": 24}
+@pytest.mark.parametrize("rc", [23, 24])
+def test_files_that_went_away_meanwhile_are_harmless(donor, jobs, job, begun, rc):
+    jobs.ends[job] = {"state": "failed", "seconds": 60.0, "rc": rc}
     assert ahead() == COPIED_AHEAD
     assert jobs.did("begun") == begun and jobs.did("forgotten") == []
     assert ahead(begun=True) == COPIED_AHEAD
@@ -632,12 +694,12 @@ def test_files_that_went_away_meanwhile_are_harmless(donor, jobs, job, begun):
 
 @pytest.mark.parametrize("other, running", [("done", False), ("running", True)])
 def test_nor_do_they_end_the_streams_beside(donor, jobs, two_streams, other, running):
-    jobs.ends.update({FIRST_0: {"state": "failed", "rc": 24}, f"{FIRST}-s1": {"state": other}})
+    jobs.ends.update({f"{FIRST}-s0of2": {"state": "failed", "rc": 24}, f"{FIRST}-s1of2": {"state": other}})
     assert ahead()["running"] == (FIRST if running else None)
     assert jobs.did("ended") == jobs.did("forgotten") == []
 
 
-@pytest.mark.parametrize("rc", [1, 11, 12, 23, 30, 255, -15, None])
+@pytest.mark.parametrize("rc", [1, 11, 12, 30, 255, -15, None])
 @pytest.mark.parametrize("job", [FIRST_0, AGAIN[0]])
 def test_other_failures_are_not(donor, jobs, job, rc):
     jobs.ends[job] = {"state": "failed", "rc": rc}
@@ -691,9 +753,14 @@ def test_that_of_another_run_or_target_does_not(donor, jobs, other):
 
 
 @pytest.fixture
-def copied_ahead(donor, tmp_path):
-    """A copy ahead began an hour ago; ``since``, ``before`` and the like were written to at that time or around it."""
-    began = int(time.time()) - 3600
+def copied_ahead(donor, tmp_path, monkeypatch):
+    """
+    A copy ahead began an hour ago; ``margin``, ``before`` and the like were written to at that time or around it.
+
+    When a file was put in place nobody can set: all of them were long before it, and the clock here is ahead.
+    """
+    began = int(time.time()) + 3600
+    monkeypatch.setattr(datacopy, "time", SimpleNamespace(time=lambda: began + 3600))
     hostrecord.save(datacopy.AHEAD, {"host": "east1", "run": "r-1", "began": began})
     for path in (tmp_path / "data").rglob("*"):
         os.utime(path, (1, 1))
@@ -722,16 +789,56 @@ def test_what_was_touched_is_compared_before_anything_else(copied_ahead, jobs, t
     assert copied_ahead["told"] == [{**copied_ahead["record"], "state": "copied"}]
 
 
+def test_what_was_put_in_place_since_is_compared_too(donor, jobs, tmp_path):
+    """Renamed, or copied there with the time it had: it says that it is old."""
+    for path in (tmp_path / "data").rglob("*"):
+        os.utime(path, (1, 1))
+    hostrecord.save(datacopy.AHEAD, {"host": "east1", "run": "r-1", "began": int(time.time())})
+    donor["left"] = [""]
+    places = [f"{tmp_path}/data/.hidden", f"{tmp_path}/data/mysql/user.frm"]
+    assert sorted(datacopy.differences("east1", "east", "r-1")) == places
+    assert sync() == ended()
+    assert names_of(jobs.begun[0][1]) == [".hidden", "mysql/user.frm"] and "--ignore-times" in jobs.begun[0][1]
+
+
+@pytest.mark.parametrize("known", [None, {"run": "r-0"}, {"host": "east2"}])
+def test_a_host_that_has_forgotten_when_compares_all_of_it(copied_ahead, jobs, known):
+    """A record that was lost, or another run's: a copy ahead was made all the same."""
+    if known is None:
+        os.unlink(hostrecord.path(datacopy.AHEAD))
+    else:
+        hostrecord.save(datacopy.AHEAD, {**hostrecord.load(datacopy.AHEAD), **known})
+    assert sync(warm=True) == ended()
+    assert jobs.did("begun") == [FILES_0, REST]
+    assert {"--ignore-times", "--inplace", "--no-whole-file"} < set(jobs.begun[0][1])
+    assert names_of(jobs.begun[0][1]) == [
+        ".hidden", "mysql/before", "mysql/margin", "mysql/user.frm", "while it ran\n"]
+
+
+def test_with_that_record_only_what_was_touched_is_compared_in_a_warm_run_too(copied_ahead, jobs):
+    assert sync(warm=True) == ended()
+    assert names_of(jobs.begun[0][1]) == ["mysql/margin", "while it ran\n"]
+
+
+@pytest.mark.parametrize("late, compared", [(0, 2), (-1, 5)])
+def test_by_a_clock_that_was_put_back_nobody_can_tell(copied_ahead, jobs, monkeypatch, late, compared):
+    began = hostrecord.load(datacopy.AHEAD)["began"]
+    monkeypatch.setattr(datacopy, "time", SimpleNamespace(time=lambda: began + late))
+    assert len(list(filter(None, datacopy.differences("east1", "east", "r-1")))) == compared
+    assert sync() == ended()
+    assert len(names_of(jobs.begun[0][1])) == compared and "--ignore-times" in jobs.begun[0][1]
+
+
 def test_it_is_compared_side_by_side(copied_ahead, jobs, two_streams):
     sync()
-    assert jobs.did("begun") == [FILES_0, f"{FILES}-s1", REST]
+    assert jobs.did("begun") == [*FILES_OF_2, REST]
     for _, argv, _, _ in jobs.begun[:2]:
         assert len(names_of(argv)) == 1 and {"--ignore-times", "--inplace", "--no-whole-file"} < set(argv)
 
 
 def test_of_logs_only_their_own_files_are_compared(copied_ahead, jobs, logs):
     sync()
-    assert jobs.did("begun") == [FILES_0, REST, "copy-files-1-r-1-s0", "copy-rest-1-r-1"]
+    assert jobs.did("begun") == [FILES_0, REST, "copy-files-1-r-1-s0of1", "copy-rest-1-r-1"]
     assert names_of(jobs.begun[2][1]) == ["mysql-bin.000007", "mysql-bin.index"]
 
 
@@ -741,7 +848,7 @@ def test_equal_by_size_and_time_it_is_compared_all_the_same(copied_ahead, jobs):
 
 
 @pytest.mark.parametrize("state", ["running", "done", "failed"])
-@pytest.mark.parametrize("left", [[FILES_0], [FILES_0, f"{FILES}-s1"], [FILES_0, REST]])
+@pytest.mark.parametrize("left", [[FILES_0], FILES_OF_2, [FILES_0, REST]])
 def test_a_fresh_attempt_compares_anew_and_as_a_whole(copied_ahead, jobs, left, state):
     """
     Whatever was compared before, the server has run since, perhaps; and what comes after would not make up for a part
@@ -768,7 +875,7 @@ def test_a_comparison_that_goes_on_is_named_and_nothing_else_begun(copied_ahead,
     assert jobs.did("begun") == [FILES_0] and copied_ahead["told"] == []
 
 
-@pytest.mark.parametrize("rc", [11, 24])
+@pytest.mark.parametrize("rc", [11, 23, 24])
 def test_a_comparison_that_fails_is_an_error(copied_ahead, jobs, rc):
     jobs.ends[FILES_0] = {"state": "failed", "rc": rc}
     with pytest.raises(CommandExecutionError, match=f"The job {FILES_0} ended with exit code {rc}"):

@@ -34,7 +34,7 @@ def functions(host):
     def empty(site, donor, run):
         host.update(entries=0, emptied=run)
 
-    def sync(target, site, run, begun=False, wait=1, deadline=1, compress="auto", bwlimit=0, streams=4):
+    def sync(target, site, run, warm=False, begun=False, wait=1, deadline=1, compress="auto", bwlimit=0, streams=4):
         copied = bool(host["differences"])
         host.update(differences=[])
         return {"running": None, "copied": copied, "transport": TRANSPORT}
@@ -184,7 +184,7 @@ def test_a_copy_that_goes_on_is_named_and_not_done(functions):
     assert ret["result"] is False and ret["changes"] == {"still running": "copy-files-0-r-1"}
     assert ret["comment"] == "the copy to east1 goes on in the unit reprovision-copy-files-0-r-1"
     functions["datacopy.sync"].assert_called_once_with(
-        "east1", "east", "r-1", begun=False, wait=5, deadline=86400, **WAY)
+        "east1", "east", "r-1", warm=False, begun=False, wait=5, deadline=86400, **WAY)
 
 
 def test_a_copy_of_an_earlier_attempt_that_ends_just_now_is_told(functions, host):
@@ -202,9 +202,11 @@ def test_a_copy_that_fails_says_that_the_target_is_touched(functions):
     assert ret["changes"]["east1"]["new"] == "unknown, the copy failed"
 
 
-@pytest.mark.parametrize("state, acting", [("copied", "datacopy.sync"), ("copied_ahead", "datacopy.ahead")])
-def test_a_copy_is_made_as_ordered(functions, state, acting):
-    ordered = {"begun": True, "wait": 5, "deadline": 60, "compress": "zstd", "bwlimit": 50, "streams": 8}
+@pytest.mark.parametrize("state, acting, more", [
+    ("copied", "datacopy.sync", {"warm": True}), ("copied", "datacopy.sync", {"warm": False}),
+    ("copied_ahead", "datacopy.ahead", {})])
+def test_a_copy_is_made_as_ordered(functions, state, acting, more):
+    ordered = {"begun": True, "wait": 5, "deadline": 60, "compress": "zstd", "bwlimit": 50, "streams": 8, **more}
     assert getattr(datadir, state)("east1", "east", "r-1", **ordered)["result"] is True
     functions[acting].assert_called_once_with("east1", "east", "r-1", **ordered)
 

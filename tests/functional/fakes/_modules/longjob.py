@@ -11,10 +11,10 @@ def status(name):
     return _jobs().get(name, {"name": name, "state": "absent", "rc": None, "seconds": None, "log": ""})
 
 
-def start(name, argv, user=None, deadline=None):
+def start(name, argv, user=None, deadline=None, well=()):
     ended = __salt__["cmd.run_all"](argv, python_shell=False, ignore_retcode=True)
-    _jobs()[name] = {"name": name, "state": "failed" if ended["retcode"] else "done", "rc": ended["retcode"],
-                     "seconds": 0.0, "log": ended["stdout"] + ended["stderr"]}
+    _jobs()[name] = {"name": name, "state": "done" if ended["retcode"] in (0, *well) else "failed",
+                     "rc": ended["retcode"], "seconds": 0.0, "log": ended["stdout"] + ended["stderr"]}
 
 
 def failure(job):
