@@ -1,5 +1,6 @@
 """datadir on real directories, with real find, rsync, chown, through Salt's loaders and state system."""
 
+import json
 import os
 import pwd
 import re
@@ -223,7 +224,8 @@ def test_the_way_of_a_copy_that_was_made_ahead(loaders, east1, world, tmp_path, 
     donor.mkdir()
     fill(donor)
     fill_more(donor)
-    (donor / "at rest.ibd").write_text("at rest", encoding="utf-8")
+    (donor / "one.ibd").write_text("one", encoding="utf-8")
+    (donor / "two.ibd").write_text("two", encoding="utf-8")
     for path in donor.rglob("*"):
         os.utime(path, (1, 1), follow_symlinks=False)
     assert loaders.states.datadir.emptied(name="x", site="east", donor="west3", run="r1").result is True
@@ -258,19 +260,17 @@ def test_the_way_of_a_copy_that_was_made_ahead(loaders, east1, world, tmp_path, 
     os.utime(mapped)
     there.write_bytes(mapped.read_bytes()[::-1])
     shutil.copystat(mapped, there)
-    # The same in a file that nobody has written to since: size and time tell of it, as ever.
-    untouched = east1 / "at rest.ibd"
-    untouched.write_text("AT REST", encoding="utf-8")
-    shutil.copystat(donor / "at rest.ibd", untouched)
+    # Renamed: both have the size and the time of what had their name before.
+    (donor / "one.ibd").rename(donor / "between")
+    (donor / "two.ibd").rename(donor / "one.ibd")
+    (donor / "between").rename(donor / "two.ibd")
 
     world.set(running=False)
     ret = loaders.states.datadir.copied(**order, compress="zstd")
     assert ret.result is True, ret.comment
     assert ret.changes["east1"]["new"] == "equal"
     assert set(tree(donor)) ^ set(tree(east1)) == {"auto.cnf"}
-    assert untouched.read_text(encoding="utf-8") == "AT REST"
-    untouched.write_text("at rest", encoding="utf-8")
-    shutil.copystat(donor / "at rest.ibd", untouched)
+    assert (east1 / "one.ibd").read_text(encoding="utf-8") == "two"
     assert equal(donor, east1)
 
     # What lies there now is whole; a copy ahead makes it less than that until the next one.
@@ -280,6 +280,49 @@ def test_the_way_of_a_copy_that_was_made_ahead(loaders, east1, world, tmp_path, 
     ret = loaders.states.datadir.copied(**order, test=True)
     assert ret.result is None and ret.changes["east1"]["new"].startswith("copy of ")
     assert loaders.states.datadir.copied(**order).result is True
+
+
+def test_after_a_copy_ahead_a_donor_that_has_forgotten_when_compares_all(
+        loaders, east1, world, tmp_path, reached, minion_opts):
+    donor = tmp_path / "west data"
+    donor.mkdir()
+    fill(donor)
+    assert loaders.states.datadir.emptied(name="x", site="east", donor="west3", run="r1").result is True
+    as_west3(world, donor)
+    order = {"name": "east1", "site": "east", "run": "r1"}
+    assert loaders.states.datadir.copied_ahead(**order).result is True
+    there = east1 / "ibdata1"
+    there.write_bytes(there.read_bytes()[::-1])
+    shutil.copystat(donor / "ibdata1", there)
+    os.unlink(Path(minion_opts["root_dir"]) / "lib reprovision" / "ahead.json")
+    ret = loaders.states.datadir.copied(**order, warm=True)
+    assert ret.result is True, ret.comment
+    assert equal(donor, east1)
+
+
+def test_what_was_copied_before_the_target_booted_is_copied_anew(
+        loaders, east1, world, tmp_path, reached, minion_opts):
+    donor = tmp_path / "west data"
+    donor.mkdir()
+    fill(donor)
+    here = {"node": world.facts["node"], "ls": world.facts["ls"], "settings": world.facts["settings"]}
+    empty = {"name": "x", "site": "east", "donor": "west3", "run": "r1"}
+    assert loaders.states.datadir.emptied(**empty).result is True
+    as_west3(world, donor)
+    assert loaders.states.datadir.copied(name="east1", site="east", run="r1").result is True
+    world.set(**here)
+    record = Path(minion_opts["root_dir"]) / "lib reprovision" / "ownership.json"
+    known = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps({**known, "boot": "an earlier one"}), encoding="utf-8")
+    ret = loaders.states.datadir.owned(name="x", run="r1")
+    assert ret.result is False and ret.changes == {}, ret.comment
+    assert equal(donor, east1)
+    assert loaders.states.datadir.emptied(**empty).changes[str(east1)]["new"] == "empty"
+    as_west3(world, donor)
+    assert loaders.states.datadir.copied(name="east1", site="east", run="r1").result is True
+    world.set(**here)
+    ret = loaders.states.datadir.owned(name="x", run="r1")
+    assert ret.result is True, ret.comment
 
 
 def test_data_outside_through_a_link_are_not_half_copied(loaders, east1, world, tmp_path, reached):

@@ -123,8 +123,8 @@ class TestStart:
 class TestOf:
     @pytest.mark.parametrize("job, group", [
         ("copy-1-s0of2", "copy-1"), ("copy-1-s15of16", "copy-1"), ("copy-ahead-0-r-1-s1of2", "copy-ahead-0-r-1"),
-        ("copy-1", "copy-1"), ("copy-1-s0", "copy-1-s0"), ("copy-1-s0of", "copy-1-s0of"), ("copy-1-sof2", "copy-1-sof2"),
-        ("copy-1-s0of2-x", "copy-1-s0of2-x"), ("copy-1s0of2", "copy-1s0of2"), ("copy-1-s0of2-s1of2", "copy-1-s0of2"),
+        ("copy-1", "copy-1"), ("copy-1-s0", "copy-1-s0"), ("copy-1-s0of", "copy-1-s0of"),
+        ("copy-1-sof2", "copy-1-sof2"), ("copy-1-s0of2-x", "copy-1-s0of2-x"), ("copy-1s0of2", "copy-1s0of2"), ("copy-1-s0of2-s1of2", "copy-1-s0of2"),
     ])
     def test_which_group_a_job_is_of(self, job, group):
         assert jobgroup.of(job) == group
