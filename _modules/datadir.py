@@ -278,9 +278,8 @@ def own(run):
     """
     record, places = _wanted()
     if _lost(record):
-        raise CommandExecutionError(
-            "this host has booted since it was emptied: what was copied here may be lost in part, and has to be copied "
-            "anew")
+        raise CommandExecutionError("this host has booted since it was emptied: what was copied here may be lost in "
+                                    "part, and has to be copied anew")
     if copy() != {"run": __salt__["dataguard.run_id"](run), "state": record["state"]}:
         raise CommandExecutionError(
             f"the data here are not the complete copy of run {run}: {_record_path()} says {record['state']}, "

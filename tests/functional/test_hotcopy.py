@@ -22,7 +22,8 @@ for word; do case $word in --datadir=*|--target-dir=*) [ -n "$place" ] || place=
 case $* in
 --version) echo 'mariadb-backup based on MariaDB server 10.11.19-MariaDB' >&2; exit ;;
 *--backup*) cd "$place" && tar -c --exclude=auto.cnf . && [ -z "$FAKE_TOOL" ] || exit 1 ;;
-*--prepare*) sed -i s/full-backuped/log-applied/ "$place/xtrabackup_checkpoints" ;;
+*--prepare*) [ -z "$FAKE_PREPARE" ] || { echo 'InnoDB: page 7 is corrupted'; exit 1; }
+sed -i s/full-backuped/log-applied/ "$place/xtrabackup_checkpoints" ;;
 esac
 echo '[00] completed OK!' >&2
 """,
@@ -103,7 +104,7 @@ def test_the_whole_way_of_a_hot_copy(loaders, sites, record, tmp_path):
     sites("east1")
     assert modules.datadir.copy() is None and modules.hottarget.empty(**EMPTY) == {}
     assert modules.hottarget.prepare("r1", METHOD) == {"running": None, "prepared": True}
-    assert modules.datadir.copy() == {"run": "r1", "state": "copied"}
+    assert modules.datadir.copy() == {"run": "r1", "state": "copied"} and record()["boot"] is None
     assert modules.hottarget.prepare("r1", METHOD) == {"running": None, "prepared": False}
     modules.datadir.own("r1")
     assert modules.datadir.misowned() == [] and modules.hottarget.empty(**EMPTY) == {}
@@ -134,3 +135,54 @@ def test_a_stream_that_has_not_ended_well_begins_anew(loaders, sites, record, mo
     sites("west3")
     assert modules.hotcopy.stream(**STREAM) == {"running": None, "copied": True}
     assert record()["stream"] == "whole" and (target / "mysql/user.frm").exists()
+
+
+@pytest.fixture
+def streamed(loaders, sites, record):
+    """This host is the target, and holds the whole stream."""
+    sites("east1")
+    loaders.modules.hottarget.empty(**EMPTY)
+    assert record()["boot"] == loaders.modules.hostrecord.boot()
+    sites("west3")
+    loaders.modules.hotcopy.stream(**STREAM)
+    return sites("east1")
+
+
+def interrupted(modules, record, monkeypatch):
+    monkeypatch.setenv("FAKE_PREPARE", "x")
+    with pytest.raises(CommandExecutionError, match="page 7 is corrupted"):
+        modules.hottarget.prepare("r1", METHOD)
+    monkeypatch.delenv("FAKE_PREPARE")
+
+
+def booted(modules, record, monkeypatch):
+    modules.hostrecord.save("ownership.json", {**record(), "boot": "the one before"})
+    assert not modules.datadir.emptied("east", "west3", "r1")
+    with pytest.raises(CommandExecutionError, match="has booted since it was emptied"):
+        modules.hottarget.prepare("r1", METHOD)
+
+
+def died(modules, record, monkeypatch):
+    """The host's systemd knows nothing of what was begun."""
+    modules.hostrecord.save("ownership.json", {**record(), "stream": "preparing"})
+    modules.longjob.stop("prepare-r1")
+    assert modules.hottarget.empty(**EMPTY) == {}
+    with pytest.raises(CommandExecutionError, match="is gone, and nobody knows how far"):
+        modules.hottarget.prepare("r1", METHOD)
+
+
+@pytest.mark.parametrize("spoil", [interrupted, booted, died])
+def test_a_stream_of_which_nobody_vouches_any_more_begins_anew(loaders, sites, record, streamed, monkeypatch, spoil):
+    modules = loaders.modules
+    spoil(modules, record, monkeypatch)
+    assert (record()["state"], record()["stream"]) == ("emptied", "cut") and modules.datadir.copy() is None
+    with pytest.raises(CommandExecutionError, match="does not hold the whole stream"):
+        modules.hottarget.prepare("r1", METHOD)
+    assert (streamed / "ibdata1").exists()
+
+    assert modules.hottarget.empty(**EMPTY)["datadir"]["entries"] and tree(streamed) == []
+    sites("west3")
+    assert modules.hotcopy.stream(**STREAM) == {"running": None, "copied": True}
+    sites("east1")
+    assert modules.hottarget.prepare("r1", METHOD) == {"running": None, "prepared": True}
+    assert modules.datadir.copy() == {"run": "r1", "state": "copied"}

@@ -179,6 +179,22 @@ def test_one_that_died_is_cut(facts, state):
     assert facts["told"] == ["cut"] and facts["jobs"] == []
 
 
+def test_one_that_ends_just_after_it_was_waited_for_is_not_cut(facts, functions):
+    facts["record"]["stream"] = "going"
+    facts["job"] = "running"
+
+    def wait(name, timeout):
+        facts["job"] = "done"
+        raise CommandExecutionError("did not end within 1 s")
+
+    functions["longjob.wait"].side_effect, waits = wait, functions["longjob.wait"].side_effect
+    assert stream(wait=1) == {"running": "copy-0-r-1", "copied": True}
+    assert facts["told"] == facts["forgotten"] == []
+    functions["longjob.wait"].side_effect = waits
+    assert stream() == {"running": None, "copied": True}
+    assert facts["told"] == ["whole"]
+
+
 def test_one_that_died_with_its_link(facts):
     facts.update(job="failed", unreachable="no route to host")
     facts["record"]["stream"] = "going"

@@ -13,6 +13,7 @@ from tests.support.loader import load
 hotcopy = load("_modules", "hotcopy")
 hotguard = load("_modules", "hotguard")
 hottarget = load("_modules", "hottarget")
+jobgroup = load("_modules", "jobgroup")
 longjob = load("_modules", "longjob")
 
 METHOD = "mariabackup"
@@ -37,17 +38,21 @@ def functions(facts, tmp_path, monkeypatch):
             raise facts["tool"]
         return {"path": "/usr/bin/mariadb-backup", "series": "10.11"}
 
-    def start(name, argv, user=None, deadline=None):
+    def start(name, argv, user=None, deadline=None, well=()):
+        facts["on record"] = record().get("stream")
         facts["jobs"].append((name, argv, user, deadline))
         facts["job"] = "running"
         if facts.get("ends"):
             facts["job"] = facts["ends"]
             checkpoints(home, facts.get("leaves", "full-prepared"))
 
-    def wait(name, timeout):
-        if facts["job"] != "done":
-            raise CommandExecutionError(f"the job {name} is {facts['job']}")
-        return {"state": "done", "log": facts["log"]}
+    def status(name):
+        return {"name": name, "state": facts["job"], "seconds": 1.0, "log": facts["log"]}
+
+    def stop(name):
+        before, facts["job"] = facts["job"], "absent"
+        facts["stopped"] += [name] if before != "absent" else []
+        return {"stopped": before == "running", "before": before}
 
     functions.update({
         "datadir.emptied": create_autospec(datadir.emptied, side_effect=datadir.emptied),
@@ -57,10 +62,11 @@ def functions(facts, tmp_path, monkeypatch):
         "hotguard.elsewhere": create_autospec(hotguard.elsewhere, side_effect=hotguard.elsewhere),
         "hotguard.target_faults": create_autospec(
             hotguard.target_faults, side_effect=lambda method, places: facts["faults"]),
-        "longjob.status": create_autospec(longjob.status, side_effect=lambda name: {"state": facts["job"]}),
+        "jobgroup.wait": create_autospec(jobgroup.wait, side_effect=jobgroup.wait),
+        "longjob.names": create_autospec(longjob.names, return_value=[]),
+        "longjob.status": create_autospec(longjob.status, side_effect=status),
         "longjob.start": create_autospec(longjob.start, side_effect=start),
-        "longjob.stop": create_autospec(longjob.stop, side_effect=facts["stopped"].append),
-        "longjob.wait": create_autospec(longjob.wait, side_effect=wait),
+        "longjob.stop": create_autospec(longjob.stop, side_effect=stop),
         "longjob.failure": create_autospec(longjob.failure, return_value="the job failed: corrupted page"),
     })  # fmt: skip
     return functions
@@ -68,7 +74,8 @@ def functions(facts, tmp_path, monkeypatch):
 
 @pytest.fixture
 def configure_loader_modules(functions):
-    return {**datahost.loader_modules(functions), hottarget: {"__salt__": functions}}
+    return {**datahost.loader_modules(functions), hottarget: {"__salt__": functions},
+            jobgroup: {"__salt__": functions}}
 
 
 def checkpoints(home, kind):
@@ -147,13 +154,22 @@ def test_half_a_stream_is_deleted_and_all_guards_asked_once_more(emptied, facts,
     assert record()["state"] == "emptied" and "stream" not in record() and "unpacks" in record()
 
 
-@pytest.mark.parametrize("changes", [{"stream": "whole"}, {"stream": "whole", "state": "copied"}, {"state": "owned"}])
+@pytest.mark.parametrize("changes", [
+    {"stream": "whole"}, {"stream": "preparing"}, {"stream": "whole", "state": "copied"}, {"state": "owned"}])
 def test_what_a_whole_stream_has_brought_is_left_alone(emptied, functions, home, changes):
     note(**changes)
     (home / "ibdata1").write_text("whole", encoding="utf-8")
     functions["datadir.empty"].reset_mock()
     assert hottarget.empty(**ORDER) == {}
     assert (home / "ibdata1").exists() and not functions["datadir.empty"].called
+
+
+@pytest.mark.parametrize("how", ["whole", "preparing"])
+def test_what_may_be_lost_in_part_since_the_host_has_booted_is_deleted(emptied, home, how):
+    note(stream=how, boot="another")
+    (home / "ibdata1").write_text("whole", encoding="utf-8")
+    assert hottarget.empty(**ORDER)["datadir"]["entries"] == 1
+    assert "stream" not in record() and record()["boot"] == hostrecord.boot()
 
 
 @pytest.fixture
@@ -233,9 +249,10 @@ def test_prepare_makes_it_a_copy(streamed, facts, home):
     assert user == record()["directories"]["datadir"]["user"], "what it makes is the server's at once"
     assert argv[:2] == ["/usr/bin/mariadb-backup", "--prepare"] and argv[-1] == f"--target-dir={home}"
     assert int(argv[2].removeprefix("--use-memory=")) >= 128 << 20
+    assert facts["on record"] == "preparing", "before the first page of it is changed"
     assert datadir.copy() == {"run": "r-1", "state": "copied"}
-    note(boot="another")
-    assert datadir.copy() and hottarget.prepare("r-1", METHOD) == {"running": None, "prepared": False}
+    assert record()["boot"] is None, "it is on the disk: what boots since takes nothing away"
+    assert hottarget.prepare("r-1", METHOD) == {"running": None, "prepared": False}
     assert sorted(os.listdir(home)) == ["ibdata1", "xtrabackup_checkpoints"]
 
 
@@ -256,46 +273,74 @@ def test_prepare_is_done_once(streamed, facts, state):
     assert facts["jobs"] == [] and record()["state"] == state
 
 
-def test_prepare_is_waited_for(streamed, facts):
+def test_prepare_is_waited_for(streamed, facts, home):
     facts["ends"] = None
-    assert hottarget.prepare("r-1", METHOD, wait=1) == {"running": "prepare-r-1", "prepared": True}
-    assert hottarget.prepare("r-1", METHOD, begun=True, wait=1) == {"running": "prepare-r-1", "prepared": True}
-    assert len(facts["jobs"]) == 1 and datadir.copy() is None
+    for _ in range(2):
+        assert hottarget.prepare("r-1", METHOD, wait=0) == {"running": "prepare-r-1", "prepared": True}
+        assert record()["stream"] == "preparing" and hottarget.empty(**ORDER) == {}
+    assert len(facts["jobs"]) == 1 and datadir.copy() is None and facts["stopped"] == []
+    facts["job"] = "done"
+    checkpoints(home, "full-prepared")
+    assert hottarget.prepare("r-1", METHOD) == {"running": None, "prepared": True}
+    assert len(facts["jobs"]) == 1 and datadir.copy() == {"run": "r-1", "state": "copied"}
 
 
 def test_what_an_attempt_that_died_has_prepared_is_not_prepared_again(streamed, facts, home):
+    note(stream="preparing")
     facts["job"] = "done"
     checkpoints(home, "full-prepared")
     assert hottarget.prepare("r-1", METHOD) == {"running": None, "prepared": True}
     assert facts["jobs"] == [] and datadir.copy()
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_one_that_failed_is_begun_again_by_another_attempt_only(streamed, facts, begun):
-    facts["job"] = "failed"
-    if begun:
-        with pytest.raises(CommandExecutionError, match="corrupted page"):
-            hottarget.prepare("r-1", METHOD, begun=True)
-        assert facts["jobs"] == [] and facts["stopped"] == ["prepare-r-1"]
-    else:
+def test_a_unit_of_before_this_stream_proves_nothing(streamed, facts):
+    """The host has been emptied and filled anew since it ended."""
+    facts["job"] = "done"
+    hottarget.prepare("r-1", METHOD)
+    assert facts["stopped"] == ["prepare-r-1"] and len(facts["jobs"]) == 1
+
+
+def spoils(words):
+    """Preparing raises, and what lies here is then streamed anew, by no means prepared again."""
+    with pytest.raises(CommandExecutionError, match=f"(?s){words}.*has to be emptied anew"):
         hottarget.prepare("r-1", METHOD)
-        assert len(facts["jobs"]) == 1
+    assert (record()["state"], record()["stream"]) == ("emptied", "cut") and datadir.copy() is None
+    with pytest.raises(CommandExecutionError, match="stream cut"):
+        hottarget.prepare("r-1", METHOD)
+    assert hottarget.empty(**ORDER)["datadir"]["entries"] == 2
+    assert "stream" not in record()
 
 
-def test_one_that_fails_while_it_is_waited_for(streamed, facts):
+def test_one_that_fails_while_it_is_waited_for_has_spoiled_the_stream(streamed, facts):
     facts["ends"] = "failed"
-    with pytest.raises(CommandExecutionError, match="is failed"):
+    spoils("corrupted page")
+    assert len(facts["jobs"]) == 1 and facts["stopped"] == ["prepare-r-1"]
+
+
+@pytest.mark.parametrize("kind", ["full-backuped", "full-prepared"])
+@pytest.mark.parametrize("job, words", [
+    ("failed", "corrupted page"), ("absent", "is gone, and nobody knows how far it was")])
+def test_one_that_was_interrupted_is_not_begun_again(streamed, facts, home, job, words, kind):
+    note(stream="preparing")
+    facts["job"] = job
+    checkpoints(home, kind)
+    spoils(words)
+    assert facts["jobs"] == []
+
+
+def test_one_that_systemd_does_not_take_is_not_taken_for_one_that_runs(streamed, facts, functions):
+    functions["longjob.start"].side_effect = CommandExecutionError("systemd does not answer")
+    with pytest.raises(CommandExecutionError, match="systemd does not answer"):
         hottarget.prepare("r-1", METHOD)
-    assert facts["stopped"] == ["prepare-r-1"] and datadir.copy() is None
+    spoils("is gone")
 
 
 @pytest.mark.parametrize("spoiled", [
     {"log": SAID + "\nterminated"}, {"log": ""}, {"leaves": "full-backuped"}, {"leaves": "incremental"}])
 def test_an_exit_code_alone_is_not_believed(streamed, facts, spoiled):
     facts.update(spoiled)
-    with pytest.raises(CommandExecutionError, match="has ended, .* last words should"):
-        hottarget.prepare("r-1", METHOD)
-    assert datadir.copy() is None and facts["stopped"] == ["prepare-r-1"]
+    spoils("has ended, .* last words should")
+    assert facts["stopped"] == ["prepare-r-1"]
 
 
 def test_newer_names_of_the_checkpoints_are_known(streamed, home):
@@ -317,13 +362,14 @@ def test_prepare_wants_the_whole_stream_of_this_run(streamed, facts, changes, wo
     assert facts["jobs"] == []
 
 
-def test_a_host_that_has_booted_since_may_have_lost_what_was_streamed(streamed, facts, functions, home):
-    note(boot="another")
-    with pytest.raises(CommandExecutionError, match="has booted since it was emptied"):
-        hottarget.prepare("r-1", METHOD)
-    assert facts["jobs"] == [] and record()["stream"] == "cut" and datadir.copy() is None
-    assert hottarget.empty(**ORDER)["datadir"]["entries"] == 2
-    assert "stream" not in record() and record()["boot"] != "another"
+@pytest.mark.parametrize("how", ["whole", "preparing"])
+@pytest.mark.parametrize("job", ["absent", "done"])
+def test_a_host_that_has_booted_since_may_have_lost_what_was_streamed(streamed, facts, home, how, job):
+    note(stream=how, boot="another")
+    facts["job"] = job
+    checkpoints(home, "full-prepared" if job == "done" else "full-backuped")
+    spoils("has booted since it was emptied")
+    assert facts["jobs"] == [] and record()["boot"] == hostrecord.boot()
 
 
 def test_prepare_where_nothing_was_emptied(facts):
@@ -351,13 +397,12 @@ def test_prepare_where_the_data_lie_elsewhere_by_now(streamed, facts, tmp_path):
     assert facts["jobs"] == []
 
 
-def test_prepare_does_not_touch_what_is_no_backup(streamed, facts, home):
-    (home / "xtrabackup_checkpoints").unlink()
-    with pytest.raises(CommandExecutionError, match="does not hold a full backup"):
-        hottarget.prepare("r-1", METHOD)
-    checkpoints(home, "incremental")
-    with pytest.raises(CommandExecutionError, match="checkpoints say incremental"):
-        hottarget.prepare("r-1", METHOD)
+@pytest.mark.parametrize("kind", [None, "incremental", "full-prepared", "log-applied"])
+def test_prepare_does_not_touch_what_is_no_backup_as_it_was_streamed(streamed, facts, home, kind):
+    checkpoints(home, kind)
+    if kind is None:
+        (home / "xtrabackup_checkpoints").write_text("", encoding="utf-8")
+    spoils(f"does not hold a full backup, its checkpoints say {kind}")
     assert facts["jobs"] == []
 
 

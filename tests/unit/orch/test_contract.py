@@ -23,8 +23,8 @@ NODE_FILES = sorted((ROOT / "orch" / "node").glob("*.sls"))
 SLS_FILES = [ORCHESTRATION, *NODE_FILES, ROOT / "reactor" / "drift.sls"]
 ALLOWED = {
     "preflight": {"failhard"},
-    "step": {"nodes", "sls", "expect_minions", "few_at_once", "ways", "timeout", "until", "once", "takes_donor",
-             "copies", "gives_donor_back", "failhard", "require"},
+    "step": {"nodes", "sls", "expect_minions", "few_at_once", "ways", "timeout", "until", "once",
+             "while_donor_serves", "takes_donor", "copies", "gives_donor_back", "failhard", "require"},
     "verified": {"timeout", "until", "failhard", "require"},
     "complete": {"failhard", "require"},
 }
@@ -45,6 +45,7 @@ RUN = {
     "primary": "east1",
     "donor": "west3",
     "method": "rsync",
+    "warm": True,
     "replica_method": "xtrabackup",
     "donor_lease": 900,
     "compress": "zstd",
@@ -257,7 +258,7 @@ class TestOrchestration:
         assert [(name, end if end == there else end[0][:2]) for name, end in found] == [
             ("01", "20"), ("02", "19"), ("03", "18"), ("04", "17"), ("05", "15"), ("07", there), ("08", there),
             *{"warm": [("10", there), ("06", there), ("07", there)], "cold": [("06", there), ("07", there)],
-              "hot": []}[way],
+              "hot": [("10", there)]}[way],
             ("12", "13")]
         assert [len(end) for _, end in found] == [1] * len(found)
 
@@ -266,7 +267,8 @@ class TestOrchestration:
         assert arguments["until"] == "19 routers online"
 
     @pytest.mark.parametrize("option, names", [
-        ("once", [COPY, "11 donor given back", STREAM, PREPARE, "14 own service reset and online"]),
+        ("once", [COPY, "11 donor given back", PREPARE, "14 own service reset and online"]),
+        ("while_donor_serves", [AHEAD]),
         ("takes_donor", ["06 donor shunned, its replicator offline"]),
         ("copies", [COPY, PREPARE]),
         ("gives_donor_back", ["11 donor given back"]),
@@ -285,6 +287,19 @@ class TestOrchestration:
         for name, arguments in order[taken:back]:
             assert name == copy or ends(arguments) == [copy], name
         assert [name for name, arguments in order[back + 1:] if "donor" in arguments["nodes"]] == []
+
+    def test_what_is_of_use_while_the_donor_serves_comes_before_it_is_taken(self, steps):
+        order = of_way(steps, "warm")
+        (ahead,) = [index for index, (_, arguments) in enumerate(order) if "while_donor_serves" in arguments]
+        (taken,) = [index for index, (_, arguments) in enumerate(order) if "takes_donor" in arguments]
+        assert ahead < taken
+
+    def test_a_stream_is_made_anew_until_it_is_prepared(self, steps):
+        """By a run that goes on: one that preparing has spoiled, in a place that is emptied anew."""
+        given = {name: arguments for name, arguments in of_way(steps, "hot")}
+        emptied = next(name for name in given if name.startswith("08 "))
+        for name in (emptied, STREAM):
+            assert PREPARE in ends(given[name]) and "once" not in given[name], name
 
     def test_a_failing_step_gives_the_donor_back_as_the_orchestration_does(self, steps):
         ((_, arguments),) = [step for step in applied(steps) if "gives_donor_back" in step[1]]
@@ -382,7 +397,7 @@ class TestNodeFiles:
         copied.pop("require")
         told = {"name": "east1", "site": "east", "run": RUN["run"], "begun": False, "wait": 5, "compress": "zstd",
                 "bwlimit": 50, "streams": 8}
-        assert copied == told
+        assert copied == {**told, "warm": True}
         ((_, function, ahead),) = chunks(
             render(ROOT / "orch/node/data_copied_ahead.sls", pillar=self.pillar(NAMED)))
         assert function == "datadir.copied_ahead" and ahead == told, "nothing else is done to a donor that serves"
@@ -393,12 +408,12 @@ class TestNodeFiles:
         ((_, function, prepared),) = chunks(
             render(ROOT / "orch/node/backup_prepared.sls", pillar=self.pillar(NAMED, HOT)))
         assert function == "hotcopy.prepared" and prepared == {
-            "run": RUN["run"], "method": "mariabackup", "begun": False, "wait": 5}
+            "run": RUN["run"], "method": "mariabackup", "wait": 5}
         ((_, _, owned),) = chunks(render(ROOT / "orch/node/data_owned.sls", pillar=self.pillar(NAMED)))
         assert owned == {"run": RUN["run"]}
 
     @pytest.mark.parametrize("begun", [False, True])
-    @pytest.mark.parametrize("stem", ["backup_prepared", "data_copied", "data_copied_ahead", "replica_provisioned"])
+    @pytest.mark.parametrize("stem", ["data_copied", "data_copied_ahead", "replica_provisioned"])
     def test_a_long_job_knows_whether_it_was_begun_and_is_not_waited_for(self, render, stem, begun):
         pillar = {**self.pillar(SITES), "reprovision_run": {**RUN, "begun": begun}}
         arguments = list(chunks(render(ROOT / "orch" / "node" / f"{stem}.sls", pillar=pillar)))[-1][2]
@@ -406,12 +421,17 @@ class TestNodeFiles:
         assert arguments["begun"] is begun and 0 < arguments["wait"] < 15
         assert arguments["run"] == RUN["run"]
 
+    @pytest.mark.parametrize("warm", [False, True])
+    def test_the_copy_at_rest_knows_of_one_ahead(self, render, warm):
+        pillar = {**self.pillar(SITES), "reprovision_run": {**RUN, "warm": warm}}
+        assert list(chunks(render(ROOT / "orch/node/data_copied.sls", pillar=pillar)))[-1][2]["warm"] is warm
+
     def test_no_other_file_begins_a_long_job(self):
         assert {path.stem for path in NODE_FILES if "begun" in path.read_text()} == {
-            "backup_prepared", "data_copied", "data_copied_ahead", "replica_provisioned"}
+            "data_copied", "data_copied_ahead", "replica_provisioned"}
 
     def test_whatever_is_waited_for_is_polled_by_the_master(self):
-        """A stream that was begun is told by the target's record, not by the attempt."""
+        """A stream that was begun, or its preparing, is told by the target's record, not by the attempt."""
         assert {path.stem for path in NODE_FILES if re.search(r"^\s+- wait:", path.read_text(), re.MULTILINE)} == {
             "backup_prepared", "data_copied", "data_copied_ahead", "data_streamed", "replica_provisioned"}
 

@@ -881,6 +881,31 @@ def test_a_donor_that_is_in_service_is_left_alone(functions, clock, donor_state)
     functions["fleet.ask"].assert_not_called()
 
 
+@pytest.mark.parametrize("state, after", [("running", "aborted"), ("failed", "failed")])
+@pytest.mark.parametrize("step", ["10 data copied ahead", "10 data streamed from the donor"])
+@pytest.mark.parametrize("how", ["running", "failed", "done"])
+def test_a_copy_of_a_donor_that_serves_is_ended_too(clock, nodes, state, after, step, how):
+    runrecord.save(record(state, [("00 a", "done"), (step, how)], donor_state="in its site"))
+    assert reprovision.abort("east") == {"run": RUN, "state": after, "donor_state": "in its site"}
+    assert nodes.asked == GIVEN_BACK[:1], "nothing else is done to it"
+    assert runrecord.latest("east")["state"] == after
+
+
+def test_of_a_copy_that_is_complete_nothing_goes_on(functions, clock):
+    runrecord.save({**record("running", [("10 backup prepared", "done")], donor_state="in its site"), "copied": True})
+    assert reprovision.abort("east")["state"] == "aborted"
+    functions["fleet.ask"].assert_not_called()
+
+
+def test_with_a_copy_that_may_still_be_written_it_is_to_be_aborted_again(functions, clock):
+    functions["fleet.ask"].side_effect = CommandExecutionError("m-west1: longjob.stop_all failed")
+    before = record("running", [("10 data copied ahead", "running")], donor_state="in its site")
+    runrecord.save(before)
+    with pytest.raises(CommandExecutionError, match="longjob.stop_all failed"):
+        reprovision.abort("east")
+    assert runrecord.latest("east") == before
+
+
 def test_a_failed_run_gives_its_donor_back_and_stays_failed(clock, nodes):
     runrecord.save(record("failed", donor_state="taken"))
     assert reprovision.abort("east") == {"run": RUN, "state": "failed", "donor_state": "returned"}

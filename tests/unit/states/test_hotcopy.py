@@ -42,7 +42,7 @@ def functions(host):
         "hotguard.faults": create_autospec(hotguard.faults, side_effect=lambda method: host["faults"]),
         "hottarget.empty": create_autospec(hottarget.empty, side_effect=empty),
         "hottarget.prepare": create_autospec(
-            hottarget.prepare, side_effect=lambda run, method, begun=False, wait=0, deadline=0: host["prepare"]),
+            hottarget.prepare, side_effect=lambda run, method, wait=0, deadline=0: host["prepare"]),
         "hotcopy.stream": create_autospec(
             module.stream,
             side_effect=lambda name, site, run, method, wait=0, deadline=0, bwlimit=0: host["stream"]),
@@ -176,14 +176,10 @@ class TestStreamed:
 
 class TestPrepared:
     def test_once_it_is_the_copy_is_complete(self, functions):
-        ret = apply("prepared", begun=True, wait=5, deadline=60)
+        ret = apply("prepared", wait=5, deadline=60)
         assert (ret["result"], ret["comment"]) == (True, "the copy is complete")
         assert ret["changes"] == {"old": "a stream", "new": "prepared"}
-        functions["hottarget.prepare"].assert_called_once_with("r-1", "xtrabackup", begun=True, wait=5, deadline=60)
-
-    def test_an_attempt_that_finds_it_has_not_begun_it(self, functions):
-        apply("prepared")
-        assert functions["hottarget.prepare"].call_args.kwargs["begun"] is False
+        functions["hottarget.prepare"].assert_called_once_with("r-1", "xtrabackup", wait=5, deadline=60)
 
     def test_what_was_prepared_before_is_no_change(self, host):
         host["prepare"] = {"running": None, "prepared": False}

@@ -570,6 +570,27 @@ class TestResuming:
         about = saved()["steps"]["06 donor shunned"]
         assert (about["state"], about["done_in"]) == ("done", 2)
 
+    @pytest.mark.parametrize("test", [True, False])
+    def test_what_is_of_use_while_the_donor_serves_is_not_applied_again_without_it(self, resumed, minions, test):
+        set_test(test)
+        before = saved()
+        assert before["donor_state"] == "taken"
+        ret = step(until="11 donor given back", while_donor_serves=True)
+        assert (ret["result"], ret["changes"]) == (True, {})
+        assert ret["comment"] == "Done in attempt 1; the donor is out of service already."
+        assert minions.calls == [] and saved() == before
+
+    @pytest.mark.parametrize("donor_state", ["in its site", "returned"])
+    def test_with_the_donor_in_service_it_is(self, resumed, minions, donor_state):
+        reprovision.__context__["reprovision"]["run"]["donor_state"] = donor_state
+        assert step(until="11 donor given back", while_donor_serves=True)["result"] is True
+        assert targets(minions) == [["m1"]]
+
+    def test_what_was_interrupted_then_is_applied_all_the_same(self, resumed, minions):
+        assert "06 donor shunned" not in saved()["kept"]
+        assert step("06 donor shunned", "donor", while_donor_serves=True)["result"] is True
+        assert targets(minions) == [["west3"]]
+
     def test_a_step_that_this_attempt_has_done_ends_nothing_in_it(self, resumed, minions):
         """What an attempt goes by is what it found done, so that its steps are all applied in their order."""
         step("11 donor given back")
@@ -750,6 +771,7 @@ class TestStep:
                     "primary": "east1",
                     "donor": "west3",
                     "method": "rsync",
+                    "warm": record["warm"],
                     "replica_method": "xtrabackup",
                     "donor_lease": 900,
                     "compress": "auto",

@@ -17,7 +17,7 @@ def _jobs():
     return ["nodes", host, "jobs"], __salt__["world.look"]()["nodes"][host]["jobs"]
 
 
-def start(name, argv, user=None, deadline=None):
+def start(name, argv, user=None, deadline=None, well=()):
     """As the real one. CLI Example: none, a stand-in."""
     if status(name)["state"] == "running":
         raise CommandExecutionError(f"The job {name} is running: not started twice")
