@@ -176,20 +176,24 @@ def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="au
     """
     pairs, record = _pairs(host, site, run, at_rest=False)
     transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
-    known = _since(host, run) is not None
     if not begun:
         # Whatever else goes on would undo what this does: two writers into one directory.
         _forget(run, but=("copy-ahead-",))
-        if not known:
-            __salt__["hostrecord.save"](AHEAD, {"host": host, "run": run, "began": int(time.time())})
+        known = _remembered(host, run) or {"host": host, "run": run, "began": int(time.time()), "boot": None}
+        if known["boot"] != record["boot"]:
+            # Emptied anew since: nothing of a copy lies there.
+            known.update(boot=record["boot"], filled=[])
+        __salt__["hostrecord.save"](AHEAD, known)
         if record["state"] != "emptied":
             __salt__["copytarget.tell"](host, record, "emptied")
     for number, (place, target) in enumerate(pairs):
         job = f"copy-ahead-{number}-{run}"
         if _absent(job):
-            # In place where it may be there already: another file of its size would need its room once more.
-            how = IN_PLACE if known else ()
+            known = _remembered(host, run)
+            # In place what may be there already: another file of its size would need its room once more.
+            how = IN_PLACE if number in known["filled"] else ()
             commands = [[*YIELDING, *argv] for argv in _streams(place, number, target, transport, None, *how)]
+            __salt__["hostrecord.save"](AHEAD, {**known, "filled": sorted({*known["filled"], number})})
             __salt__["jobgroup.start"](job, commands, deadline=deadline, well=VANISHED)
         if not _ended(job, wait):
             return {"running": job, "transport": transport}
@@ -208,10 +212,16 @@ def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="au
     return {"running": None, "transport": transport}
 
 
+def _remembered(host, run):
+    """What is known of the copy ahead of this run, or None."""
+    known = __salt__["hostrecord.load"](AHEAD)
+    return known if known and (known["host"], known["run"]) == (host, run) else None
+
+
 def _since(host, run):
     """From when on what changed here may differ there, in spite of its size and time; None without a copy ahead."""
-    known = __salt__["hostrecord.load"](AHEAD)
-    if not known or (known["host"], known["run"]) != (host, run):
+    known = _remembered(host, run)
+    if not known:
         return None
     # By a clock that was put back since nobody can tell what was written to: then it is all of them.
     return known["began"] - MARGIN if known["began"] <= time.time() else 0

@@ -185,7 +185,8 @@ def become_donor(facts, functions, program):
     facts["ls"] = {"service": "west", "datasources": {"west3": {"role": "slave", "state": "SHUNNED"}}}
     places = {"datadir": {"path": "/data on east", "files": [], "free": 10**12, "device": 1}}
     facts.update(pgrep=1, asked=[], told=[], record={
-        "state": "emptied", "run": "r-1", "site": "east", "donor": "west3", "host": "east1", "directories": places})
+        "state": "emptied", "run": "r-1", "site": "east", "donor": "west3", "host": "east1", "boot": "b-1",
+        "directories": places})
 
     def programs(argv, **kwargs):
         words = argv[3:] if argv[0] == "timeout" else argv

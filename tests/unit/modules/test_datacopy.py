@@ -531,7 +531,7 @@ def test_ahead_copies_while_the_server_serves(donor, jobs, functions, tmp_path):
     assert not {"--inplace", "--no-whole-file", "--delete"} & set(files), "a file that is not yet whole lies beside"
     assert {"--inplace", "--no-whole-file", "--delete"} < set(again)
     known = hostrecord.load(datacopy.AHEAD)
-    assert {**known, "began": 0} == {"host": "east1", "run": "r-1", "began": 0}
+    assert {**known, "began": 0} == {"host": "east1", "run": "r-1", "began": 0, "boot": "b-1", "filled": [0]}
     assert before <= known["began"] <= time.time()
     assert donor["told"] == [], "emptied is what it is called until the copy that counts"
     functions["cctrl.ls"].assert_not_called()
@@ -613,6 +613,16 @@ def test_another_attempt_changes_in_place_what_is_there_already(donor, jobs, beg
         jobs.stop(FIRST_0)
     ahead(begun=begun)
     assert jobs.begun[0][0] == FIRST_0 and {"--inplace", "--no-whole-file"} < set(jobs.begun[0][1])
+
+
+def test_emptied_anew_since_nothing_is_there_to_be_changed_in_place(donor, jobs):
+    """Holes would be filled that way."""
+    ahead()
+    donor["record"]["boot"] = "b-2"
+    jobs.begun.clear()
+    ahead()
+    assert jobs.begun[0][0] == FIRST_0 and not {"--inplace", "--no-whole-file"} & set(jobs.begun[0][1])
+    assert hostrecord.load(datacopy.AHEAD)["boot"] == "b-2"
 
 
 @pytest.mark.parametrize("act", [datacopy.ahead, datacopy.sync])
@@ -745,7 +755,7 @@ def test_a_target_that_cannot_be_told_is_not_touched(donor, jobs, functions):
 
 
 def test_when_the_first_of_a_run_began_counts(donor, jobs):
-    began = {"host": "east1", "run": "r-1", "began": 7}
+    began = {"host": "east1", "run": "r-1", "began": 7, "boot": "b-1", "filled": [0]}
     hostrecord.save(datacopy.AHEAD, began)
     ahead()
     assert hostrecord.load(datacopy.AHEAD) == began
