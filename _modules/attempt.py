@@ -12,7 +12,7 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = "attempt"
 
 # What of an order makes the run: all else is how patient it is.
-KEPT = ("failed", "definitive", "donor", "method", "replica_method")
+KEPT = ("failed", "definitive", "donor", "method", "warm", "replica_method")
 
 
 def __virtual__():
@@ -69,7 +69,7 @@ def refuse_repetition(failed, previous, order):
     """
     why = None if order["insist"] or order.get("plan") else needless(failed, previous)
     if why:
-        same = {key: order[key] for key in KEPT if order.get(key)}
+        same = {key: order[key] for key in KEPT if order.get(key) is not None}
         raise CommandExecutionError(
             f"{why} If you know better, insist: {__salt__['runwords.command']({**same, 'insist': True})}")
 
@@ -104,7 +104,8 @@ def begin(run, order, found, topology, plan):
     run
         The id of the run.
     order
-        ``topology["reprovision"]``, whose ``failed``, ``definitive``, ``method`` and ``replica_method`` are kept.
+        ``topology["reprovision"]``, whose ``failed``, ``definitive``, ``method``, ``warm`` and ``replica_method`` are
+        kept.
     found
         As ``survey.take`` returns it, without an error among its findings.
     topology
@@ -113,9 +114,9 @@ def begin(run, order, found, topology, plan):
         The names of the orchestration's steps, in their order.
 
     Returns ``{"run", "state": "running", "failed", "definitive", "primary", "donor", "primaries": {site: host},
-    "method", "replica_method", "nodes": {site: {host: minion}}, "bytes": what the donor holds, or None, "started",
-    "plan", "attempts": [{"started", "pid", "who"}], "kept": [], "donor_state": "in its site", "copied": False, "steps":
-    {}}``.
+    "method", "warm", "replica_method", "nodes": {site: {host: minion}}, "bytes": what the donor holds, or None,
+    "started", "plan", "attempts": [{"started", "pid", "who"}], "kept": [], "donor_state": "in its site", "copied":
+    False, "steps": {}}``.
 
     CLI Example:
 
@@ -131,7 +132,7 @@ def begin(run, order, found, topology, plan):
         "primary": found["primaries"][order["failed"]],
         "donor": found["donor"],
         "primaries": found["primaries"],
-        **{key: order[key] for key in ("method", "replica_method")},
+        **{key: order[key] for key in ("method", "warm", "replica_method")},
         "nodes": {site: settings["nodes"] for site, settings in topology["sites"].items()},
         "bytes": _bytes(topology["sites"][order["definitive"]]["nodes"][found["donor"]], found),
         "started": __salt__["runrecord.now"](),

@@ -1,13 +1,16 @@
 """
 Copying the data of this minion's server, the donor, to the host that was emptied for them.
 
+A copy ahead (``ahead``) is made while the server here goes on serving, so it is worth nothing by itself: it only leaves
+less to do to the one that counts (``sync``), for which the server has to be at rest.
+
 rsync deletes there what is not here, so every call proves by itself, at that moment, that both hosts are what they have
-to be: see :py:func:`sync`. Nothing here believes an earlier check.
+to be. Nothing here believes an earlier check.
 
 It follows the manual's page ``operations-msmm-resetsingle`` (steps 8 to 12 of the runbook).
 """
 
-import os
+import time
 
 import salt.utils.path
 from salt.exceptions import CommandExecutionError
@@ -15,11 +18,24 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = "datacopy"
 
 # As in the other modules for these data: what is missing is found before a run's first change, not half-way.
-TOOLS = ("find", "rsync", "chown")
+TOOLS = ("find", "ionice", "nice", "rsync")
 
 # datadir's, on the target.
-RECORD = "ownership.json"
 MARKER = ".reprovision"
+# When a copy ahead of a run was begun, on this host.
+AHEAD = "ahead.json"
+# Seconds before it: what was written to since then is compared byte by byte. Size and time would tell of most files,
+# but that of one mapped into memory is only set again once its pages are on the disk: Linux lets them wait for 35 s.
+MARGIN = 60
+# What this many seconds of writing have changed is copied quickly enough while the server is down.
+SHORT = 60
+TURNS = 3
+# rsync: a file went away while the directory was being read, or after it was named. What else 23 may mean is found out
+# once the server is at rest.
+VANISHED = (23, 24)
+IN_PLACE = ("--inplace", "--no-whole-file")
+YIELDING = ("nice", "-n", "19", "ionice", "-c", "2", "-n", "7")
+SECONDS = 1800
 
 
 def __virtual__():
@@ -29,12 +45,13 @@ def __virtual__():
     return __virtualname__
 
 
-def _run(argv, seconds=None, failing=True, **kwargs):
-    limit = ["timeout", "--kill-after=5", str(seconds)] if seconds else []
-    result = __salt__["cmd.run_all"]([*limit, *argv], python_shell=False, ignore_retcode=True, **kwargs)
-    if seconds and result["retcode"] in (124, 137):
-        raise CommandExecutionError(f"{argv[0]} did not end within {seconds} s")
-    if failing and result["retcode"]:
+def _run(argv):
+    result = __salt__["cmd.run_all"](
+        ["timeout", "--kill-after=5", str(SECONDS), *argv], python_shell=False, ignore_retcode=True,
+        output_loglevel="quiet")
+    if result["retcode"] in (124, 137):
+        raise CommandExecutionError(f"{argv[0]} did not end within {SECONDS} s")
+    if result["retcode"]:
         words = "\n".join((result["stdout"] + "\n" + result["stderr"]).strip().splitlines()[-15:])
         raise CommandExecutionError(f"{argv[0]} failed with {result['retcode']}: {words or '(no output)'}")
     return result
@@ -48,110 +65,166 @@ def _some(names):
 # --- both hosts
 
 
-def _remote(node):
-    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
-    return [
-        "runuser",
-        "-u",
-        node["user"],
-        "--",
-        "ssh",
-        *(word for option in options for word in ("-o", option)),
-    ]
-
-
-def _rsync(node, place, target, *options):
-    chosen = [f"--include=/{name}" for name in place["files"]]
-    kept = [f"--exclude=/{name}" for name in ("auto.cnf", "lost+found", MARKER)]
-    chosen = [*chosen, "--exclude=*"] if chosen else kept
-    # A directory's own time is no data, and a server that is only asked for its settings changes that of its datadir.
-    # A peer that says nothing for so long is gone, whatever its connection says.
-    return ["rsync", "-a", "--omit-dir-times", "--delete", "--protect-args", "--timeout=300", *options, *chosen,
-            "-e", " ".join(_remote(node)), "--rsync-path=sudo -n rsync", place["path"] + "/", target]  # fmt: skip
-
-
-def _record_path():
-    """Where the target keeps its record: the same path as it would be here."""
-    return __salt__["hostrecord.path"](RECORD)
-
-
-def _pairs(host, site, run):
-    """(node, [(place here, "user@host:/path/")], the target's record), after every guard that both can give."""
-    __salt__["dataguard.name"](host, "host")
-    __salt__["dataguard.name"](site, "site")
-    node = __salt__["topology.node"]()
-    members = __salt__["topology.get"]()["sites"].get(site, {}).get("nodes", {})
-    if node["site"] == site or host not in members:
-        raise CommandExecutionError(
-            f"{host} is not a host of the failed site {site}, or this host is of it too"
-        )
+def _pairs(host, site, run, at_rest):
+    """([(place here, "user@host:/path/")], the target's record), after every guard that both can give."""
     places = __salt__["dataguard.check"]()
-    down = __salt__["dataguard.stopped"](places)
-    if down["result"] != "success":
-        raise CommandExecutionError(f"the server's last stop was not clean (systemd says: {down['result']})")
-    __salt__["dataguard.cluster"](failed=False)
+    if at_rest:
+        down = __salt__["dataguard.stopped"](places)
+        if down["result"] != "success":
+            raise CommandExecutionError(f"the server's last stop was not clean (systemd says: {down['result']})")
+        __salt__["dataguard.cluster"](failed=False)
     for place in places.values():
         outside = __salt__["datalocation.outside"](place, places)
         if outside:
             raise CommandExecutionError(
                 f"data lie outside the data locations, through links: {_some(outside)}"
             )
-    record = _target_record(node, host)
-    if record["state"] not in ("emptied", "copied") or (record["site"], record["host"]) != (site, host):
-        raise CommandExecutionError(
-            f"{host} has not been emptied for this: {_record_path()} there says {record['state']}"
-        )
-    if record["run"] != run:
-        raise CommandExecutionError(f"{host} has been emptied for run {record['run']}, not for {run}")
-    if record["donor"] not in (node["host"], node["minion"]):
-        raise CommandExecutionError(f"{host} has been emptied for donor {record['donor']}, not for this host")
+    record = __salt__["copytarget.record"](host, site, run)
     there = record["directories"]
-    if set(there) != set(places):
-        raise CommandExecutionError(
-            f"data locations differ: here {sorted(places)}, on {host} {sorted(there)}"
-        )
-    for name, place in places.items():
-        # the indexes of the logs hold absolute paths
-        if place["files"] and (place["path"], place["files"]) != (there[name]["path"], there[name]["files"]):
-            raise CommandExecutionError(f"{name} is {place['path']} here and {there[name]['path']} on {host}")
-        if not __salt__["dataguard.plain"](there[name]["path"]):
-            raise CommandExecutionError(f"{there[name]['path']!r} on {host} is not a plain absolute path")
-    needed = {name: __salt__["datalocation.measure"](place)["bytes"] for name, place in places.items()}
-    _guard_room(host, needed, there)
-    pairs = [(place, f"{node['user']}@{host}:{there[name]['path']}/") for name, place in places.items()]
-    return node, pairs, record
+    __salt__["copytarget.guard_places"](host, there, places)
+    address = __salt__["copytarget.address"](host)
+    return [(place, f"{address}:{there[name]['path']}/") for name, place in places.items()], record
 
 
-def _guard_room(host, needed, there):
-    """Raise unless every file system of the target has room for all the locations that lie on it."""
-    for device in {place["device"] for place in there.values()}:
-        together = [name for name in needed if there[name]["device"] == device]
-        size, room = sum(needed[name] for name in together), there[together[0]]["free"]
-        if size > room:
-            raise CommandExecutionError(
-                f"{' and '.join(together)} have {size} bytes here, {host} has room for {room} in "
-                f"{' and '.join(there[name]['path'] for name in together)}")
+def _rsync(place, target, *options):
+    chosen = [f"--include=/{name}" for name in place["files"]]
+    kept = [f"--exclude=/{name}" for name in ("auto.cnf", "lost+found", MARKER)]
+    chosen = [*chosen, "--exclude=*"] if chosen else kept
+    # A directory's own time is no data, and a server that is only asked for its settings changes that of its datadir.
+    # A peer that says nothing for so long is gone, whatever its connection says.
+    return ["rsync", "-a", "--omit-dir-times", "--protect-args", "--timeout=300", *options, *chosen,
+            "-e", " ".join(__salt__["copytarget.ssh"]()), "--rsync-path=sudo -n rsync", place["path"] + "/", target]
 
 
-def _target_record(node, host):
-    remote = _remote(node)
-    alive = _run([*remote, f"{node['user']}@{host}", "pgrep -x 'mysqld|mariadbd'"], 60, failing=False)
-    if alive["retcode"] != 1:
-        words = alive["stderr"].strip() or f"process {alive['stdout'].split()}"
-        raise CommandExecutionError(f"{host} has not told that no server runs there: {words}")
-    copy = f"target-{host}.json"
-    os.makedirs(__salt__["hostrecord.folder"](), mode=0o700, exist_ok=True)
-    _run(["rsync", "--ignore-times", "--chmod=F600", "-e", " ".join(remote), "--rsync-path=sudo -n rsync",
-          f"{node['user']}@{host}:{_record_path()}", __salt__["hostrecord.path"](copy)], 60)  # fmt: skip
-    return __salt__["hostrecord.load"](copy)
+def _streams(place, number, target, transport, since=None, *how):
+    """The commands that copy the files of a location, or those written to since, side by side."""
+    parts = __salt__["copystreams.split"](place, f"location-{number}", transport["streams"], since)
+    return [
+        _rsync(place, target, *(how or ["--sparse"] if part["holes"] else how), "--from0",
+               f"--files-from={part['names']}", *_link(transport, len(parts)))
+        for part in parts
+    ]
 
 
-def _hand_over(node, host, record):
-    """Tell the target that its copy is complete: without that it is never taken into use."""
-    copy_of_record = f"target-{host}.json"
-    __salt__["hostrecord.save"](copy_of_record, {**record, "state": "copied"})
-    _run(["rsync", "--ignore-times", "--chmod=F600", "-e", " ".join(_remote(node)), "--rsync-path=sudo -n rsync",
-          __salt__["hostrecord.path"](copy_of_record), f"{node['user']}@{host}:{_record_path()}"], 60)  # fmt: skip
+def _link(transport, streams=1):
+    compress, bwlimit = transport["compress"], transport["bwlimit"]
+    # Of each the first level: a faster link is rarer than a faster processor.
+    squeezed = ["--compress", f"--compress-choice={compress}", "--compress-level=1"] if compress != "none" else []
+    limit = [f"--bwlimit={max(1, bwlimit * 1024 // streams)}"] if bwlimit else []
+    return ["--info=progress2", *squeezed, *limit]
+
+
+def _forget(run, but):
+    """
+    End what other runs have left going, and forget what has ended, since it says nothing of how things are now. Of this
+    run only a group goes on that is still whole, and whose name begins as one of ``but``.
+    """
+    for job in sorted({__salt__["jobgroup.of"](job) for job in __salt__["longjob.names"]("copy-")}):
+        kept = job.endswith(f"-{run}") and job.removesuffix(f"-{run}").rstrip("0123456789") in but
+        if not kept or __salt__["jobgroup.status"](job)["state"] != "running":
+            __salt__["jobgroup.stop"](job)
+
+
+def _ended(job, wait):
+    """Whether a group of jobs has ended well, or had nothing to do; raises if one of them failed."""
+    now = __salt__["jobgroup.wait"](job, wait)
+    if now["state"] == "failed":
+        # Forgotten, so that the next attempt begins it again.
+        __salt__["jobgroup.stop"](job)
+        raise CommandExecutionError(now["why"])
+    return now["state"] != "running"
+
+
+def _absent(job):
+    return __salt__["jobgroup.status"](job)["state"] == "absent"
+
+
+# --- ahead
+
+
+def ahead(host, site, run, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
+    """
+    Copy to ``host``, while the server here goes on serving, what lies in its data locations now.
+
+    What comes of it is no copy yet: files change while they are read. ``sync`` makes it one, with the server at rest,
+    and has less to do then. Once all files are there, what has changed meanwhile is copied again, up to three times as
+    long as that takes long. It yields disk and processor to whoever else wants them.
+
+    To be run on the donor. Refuses unless, now: ``host`` is of the failed ``site`` and this host is not; ``host`` was
+    emptied by ``datadir.empty`` for this donor and run, no server runs there, it has the same data locations and room
+    for them; no data lie outside, through links.
+
+    run
+        Name of this run, letters, digits and dashes.
+    begun
+        True if this copy was begun in this very attempt.
+    wait
+        Seconds to wait for a job before returning its name.
+    deadline
+        Seconds after which systemd ends a job.
+    compress, bwlimit, streams
+        As for ``copytarget.transport``.
+
+    Returns ``{"running": name of the group of jobs that still copies, or None, "transport": as ``copytarget.transport``
+    returns it}``. Raises CommandExecutionError.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt west3 datacopy.ahead host=east1 site=east run=20261123-east
+    """
+    pairs, record = _pairs(host, site, run, at_rest=False)
+    transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
+    if not begun:
+        # Whatever else goes on would undo what this does: two writers into one directory.
+        _forget(run, but=("copy-ahead-",))
+        known = _remembered(host, run) or {"host": host, "run": run, "began": int(time.time()), "boot": None}
+        if known["boot"] != record["boot"]:
+            # Emptied anew since: nothing of a copy lies there.
+            known.update(boot=record["boot"], filled=[])
+        __salt__["hostrecord.save"](AHEAD, known)
+        if record["state"] != "emptied":
+            __salt__["copytarget.tell"](host, record, "emptied")
+    for number, (place, target) in enumerate(pairs):
+        job = f"copy-ahead-{number}-{run}"
+        if _absent(job):
+            known = _remembered(host, run)
+            # In place what may be there already: another file of its size would need its room once more.
+            how = IN_PLACE if number in known["filled"] else ()
+            commands = [[*YIELDING, *argv] for argv in _streams(place, number, target, transport, None, *how)]
+            __salt__["hostrecord.save"](AHEAD, {**known, "filled": sorted({*known["filled"], number})})
+            __salt__["jobgroup.start"](job, commands, deadline=deadline, well=VANISHED)
+        if not _ended(job, wait):
+            return {"running": job, "transport": transport}
+    for turn in range(TURNS):
+        seconds = 0
+        for number, (place, target) in enumerate(pairs):
+            job = f"copy-ahead-{number}-again-{turn}-{run}"
+            if _absent(job):
+                argv = _rsync(place, target, "--delete", *IN_PLACE, *_link(transport))
+                __salt__["longjob.start"](job, [*YIELDING, *argv], deadline=deadline, well=VANISHED)
+            if not _ended(job, wait):
+                return {"running": job, "transport": transport}
+            seconds += __salt__["longjob.status"](job)["seconds"]
+        if seconds < SHORT:
+            break
+    return {"running": None, "transport": transport}
+
+
+def _remembered(host, run):
+    """What is known of the copy ahead of this run, or None."""
+    known = __salt__["hostrecord.load"](AHEAD)
+    return known if known and (known["host"], known["run"]) == (host, run) else None
+
+
+def _since(host, run):
+    """From when on what changed here may differ there, in spite of its size and time; None without a copy ahead."""
+    known = _remembered(host, run)
+    if not known:
+        return None
+    # By a clock that was put back since nobody can tell what was written to: then it is all of them.
+    return known["began"] - MARGIN if known["began"] <= time.time() else 0
 
 
 # --- the copy
@@ -159,9 +232,10 @@ def _hand_over(node, host, record):
 
 def differences(host, site, run):
     """
-    Return what a copy to ``host`` would still have to change there, a list of rsync's itemized lines.
+    Return what a copy to ``host`` would still have to change or to compare there, a list of rsync's itemized lines and,
+    after a copy ahead, of the files that were written to since.
 
-    To be run on the donor. It has the same guards as ``sync`` and changes nothing.
+    To be run on the donor. It has the same guards as ``sync`` and changes nothing on either host.
 
     CLI Example:
 
@@ -169,16 +243,23 @@ def differences(host, site, run):
 
         salt west3 datacopy.differences host=east1 site=east run=20261123-east
     """
-    node, pairs, _ = _pairs(host, site, __salt__["dataguard.run_id"](run))
-    return [line for place, target in pairs for line in _differences(node, place, target)]
+    pairs, record = _pairs(host, site, run, at_rest=True)
+    found = [line for place, target in pairs for line in _differences(place, target)]
+    since = _since(host, run)
+    if since is not None and record["state"] == "emptied":
+        for place, _ in pairs:
+            newer = __salt__["copystreams.touched"](since)
+            argv = [*__salt__["datalocation.find"](place), "-type", "f", *newer, "-print"]
+            found += _run(argv)["stdout"].splitlines()
+    return found
 
 
-def _differences(node, place, target):
-    argv = _rsync(node, place, target, "-n", "--itemize-changes")
-    return [line for line in _run(argv, 1800, output_loglevel="quiet")["stdout"].splitlines() if line.strip()]
+def _differences(place, target):
+    argv = _rsync(place, target, "--delete", "-n", "--itemize-changes")
+    return [line for line in _run(argv)["stdout"].splitlines() if line.strip()]
 
 
-def sync(host, site, run, begun=False, wait=86400, deadline=86400):
+def sync(host, site, run, warm=False, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
     """
     Copy this host's data locations to ``host`` with rsync, as root on both sides, and prove that they are
     equal.
@@ -189,21 +270,29 @@ def sync(host, site, run, begun=False, wait=86400, deadline=86400):
     them; no data lie outside, through links. ``auto.cnf`` stays here, so that the target makes an identity of its
     own.
 
-    Each location is copied by a unit of its own (``longjob``), one after the other, which outlives this call and is
-    found again by the next one.
+    After a copy ahead every file that was written to since, renamed or put in place, is compared with the one there,
+    all of it, and changed where it differs; of the others size and time tell.
+
+    Each location is copied by jobs of its own, one location after the other, which outlive this call and are found
+    again by the next one.
 
     run
         Name of this run, letters, digits and dashes.
+    warm
+        True if a copy ahead was made in this run. If this host has forgotten when, every file is compared.
     begun
-        True if this copy was begun in this very attempt: that its unit has failed is an error then, and not a reason
-        to begin it once more.
+        True if this copy was begun in this very attempt: that it has ended counts then, and is no reason to begin it
+        once more.
     wait
-        Seconds to wait for a unit before returning its name.
+        Seconds to wait for a job before returning its name.
     deadline
-        Seconds after which systemd ends a unit.
+        Seconds after which systemd ends a job.
+    compress, bwlimit, streams
+        As for ``copytarget.transport``.
 
-    Returns ``{"running": name of the unit that still copies, or None, "copied": whether anything was or is}``; with
-    None ``host`` holds the same data, which its record then says. Raises CommandExecutionError.
+    Returns ``{"running": name of the group of jobs that still copies, or None, "copied": whether anything was or is,
+    "transport": as ``copytarget.transport`` returns it}``; with None ``host`` holds the same data, which its record
+    then says. Raises CommandExecutionError.
 
     CLI Example:
 
@@ -211,43 +300,36 @@ def sync(host, site, run, begun=False, wait=86400, deadline=86400):
 
         salt west3 datacopy.sync host=east1 site=east run=20261123-east
     """
-    node, pairs, record = _pairs(host, site, __salt__["dataguard.run_id"](run))
+    pairs, record = _pairs(host, site, run, at_rest=True)
+    transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
+    since = _since(host, run)
+    if warm and since is None:
+        since = 0
+    if not begun:
+        # A comparison is of the time since the server stopped, which may not be the same time.
+        _forget(run, but=("copy-files-", "copy-rest-") if since is None else ())
     copied = False
     for number, (place, target) in enumerate(pairs):
-        job = f"copy-{number}-{run}"
-        now = __salt__["longjob.status"](job)
-        if now["state"] == "failed" and begun:
-            # Forgotten, so that the next attempt begins it again.
-            __salt__["longjob.stop"](job)
-            raise CommandExecutionError(__salt__["longjob.failure"](now))
-        if now["state"] != "running":
-            left = _differences(node, place, target)
-            if not left:
-                continue
-            if now["state"] == "done" and begun:
-                __salt__["longjob.stop"](job)
-                raise CommandExecutionError(f"{host} differs from this host after the copy: {_some(left)}")
-            # A run that died may have left its copy going: two writers into one directory prove nothing.
-            __salt__["longjob.stop_all"](f"copy-{number}-")
-            argv = _rsync(node, place, target, "--info=progress2", "--stats")
-            __salt__["longjob.start"](job, argv, deadline=deadline)
+        files, rest = f"copy-files-{number}-{run}", f"copy-rest-{number}-{run}"
+        if _absent(rest):
+            if _absent(files):
+                if since is None and not _differences(place, target):
+                    continue
+                how = ["--ignore-times", *IN_PLACE] if since is not None else []
+                commands = _streams(place, number, target, transport, since, *how)
+                __salt__["jobgroup.start"](files, commands, deadline=deadline)
+            if not _ended(files, wait):
+                return {"running": files, "copied": True, "transport": transport}
+            # What has no content of its own, and what is no longer here.
+            argv = _rsync(place, target, "--delete", *_link(transport))
+            __salt__["longjob.start"](rest, argv, deadline=deadline)
         copied = True
-        if not _ended(job, wait):
-            return {"running": job, "copied": copied}
-        left = _differences(node, place, target)
+        if not _ended(rest, wait):
+            return {"running": rest, "copied": True, "transport": transport}
+        left = _differences(place, target)
         if left:
+            for job in (files, rest):
+                __salt__["jobgroup.stop"](job)
             raise CommandExecutionError(f"{host} differs from this host after the copy: {_some(left)}")
-    _hand_over(node, host, record)
-    return {"running": None, "copied": copied}
-
-
-def _ended(job, wait):
-    try:
-        __salt__["longjob.wait"](job, wait)
-    except CommandExecutionError:
-        now = __salt__["longjob.status"](job)
-        if now["state"] == "running":
-            return False
-        __salt__["longjob.stop"](job)
-        raise
-    return True
+    __salt__["copytarget.tell"](host, record, "copied")
+    return {"running": None, "copied": copied, "transport": transport}

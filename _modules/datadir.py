@@ -77,7 +77,8 @@ def begun(site):
 
 def emptied(site, donor, run):
     """
-    Tell whether this host was emptied in this run, for this donor, so that what it holds now came with the copy.
+    Tell whether this host was emptied in this run, for this donor, so that what it holds now came with the copy. It was
+    not, if the host has booted since: half of what was copied may be lost.
 
     CLI Example:
 
@@ -86,8 +87,13 @@ def emptied(site, donor, run):
         salt east1 datadir.emptied site=east donor=west3 run=20261123-east
     """
     record = __salt__["hostrecord.load"](RECORD)
-    return bool(record) and record["state"] != "emptying" and all(
+    return bool(record) and record["state"] != "emptying" and not _lost(record) and all(
         record.get(key) == value for key, value in (("site", site), ("donor", donor), ("run", run)))
+
+
+def _lost(record):
+    """Whether the host has booted before all of the copy was on the disk; ``boot`` is None once it is."""
+    return record["state"] != "owned" and record.get("boot") not in (None, __salt__["hostrecord.boot"]())
 
 
 def copy():
@@ -95,7 +101,8 @@ def copy():
     Return which run's copy the data of this host are, ``{"run", "state"}``, or None.
 
     ``state`` is ``copied``, or ``owned`` once owner and mode are restored and the server may have run on them. After
-    that a file among the data bears it out: data that somebody has put there since are nobody's copy.
+    that a file among the data bears it out: data that somebody has put there since are nobody's copy, and neither are
+    those of a host that has booted before they were on the disk.
 
     CLI Example:
 
@@ -104,7 +111,7 @@ def copy():
         salt east1 datadir.copy
     """
     record = __salt__["hostrecord.load"](RECORD)
-    if not record or record["state"] not in ("copied", "owned"):
+    if not record or record["state"] not in ("copied", "owned") or _lost(record):
         return None
     if record["state"] == "owned" and _marked(record) != record["run"]:
         return None
@@ -219,7 +226,7 @@ def empty(site, donor, run):
         # Only now: what was deleted in one location has left room for the others of its file system.
         now = __salt__["datalocation.measure"](place)
         directories[name].update(free=now["free"], device=now["device"])
-    __salt__["hostrecord.save"](RECORD, {**record, "state": "emptied"})
+    __salt__["hostrecord.save"](RECORD, {**record, "state": "emptied", "boot": __salt__["hostrecord.boot"]()})
     return removed
 
 
@@ -270,6 +277,9 @@ def own(run):
         salt east1 datadir.own 20261123-east
     """
     record, places = _wanted()
+    if _lost(record):
+        raise CommandExecutionError("this host has booted since it was emptied: what was copied here may be lost in "
+                                    "part, and has to be copied anew")
     if copy() != {"run": __salt__["dataguard.run_id"](run), "state": record["state"]}:
         raise CommandExecutionError(
             f"the data here are not the complete copy of run {run}: {_record_path()} says {record['state']}, "
@@ -286,5 +296,7 @@ def own(run):
     after = misowned()
     if after:
         raise CommandExecutionError(f"still not owned as before: {_some(after)}")
+    # rsync leaves it to the system when it writes; from here on a power cut is the server's own affair.
+    os.sync()
     __salt__["hostrecord.save"](RECORD, {**record, "state": "owned"})
     return before

@@ -16,6 +16,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 __virtualname__ = "hostrecord"
 
 STATE_DIR = "/var/lib/reprovision"
+BOOT = "/proc/sys/kernel/random/boot_id"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
@@ -112,3 +113,18 @@ def save(name, content):
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(new, file)
+
+
+def boot():
+    """
+    Return what tells this boot of the host from any other. What nobody has written through to the disk may be lost with
+    it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east1 hostrecord.boot
+    """
+    with salt.utils.files.fopen(BOOT, encoding="ascii") as stream:
+        return stream.read().strip()

@@ -18,7 +18,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "longjob"
 
-NAME = re.compile(r"[A-Za-z0-9-]{1,80}")
+NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 LOG_DIR = "/var/log/reprovision"
 BOOTED = "/run/systemd/system"
@@ -47,7 +47,7 @@ def __virtual__():
 
 def _unit(name):
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise SaltInvocationError(f"{name!r} cannot name a job: 1 to 80 letters, digits and dashes")
+        raise SaltInvocationError(f"{name!r} cannot name a job: 1 to 100 letters, digits and dashes")
     return f"reprovision-{name}.service"
 
 
@@ -94,12 +94,12 @@ def _fresh_log(name):
     return path
 
 
-def start(name, argv, user=None, deadline=None):
+def start(name, argv, user=None, deadline=None, well=()):
     """
     Start a command that goes on by itself, with its standard input closed, and return at once.
 
     name
-        Name of the job, 1 to 80 letters, digits and dashes. A job of that name that is done or failed makes
+        Name of the job, 1 to 100 letters, digits and dashes. A job of that name that is done or failed makes
         room; its log is kept beside the new one as ``NAME.log.1``.
     argv
         The command as a list of words. No shell sees it. It must hold no secret, since a unit's command is
@@ -108,6 +108,8 @@ def start(name, argv, user=None, deadline=None):
         OS user to run it as, with that user's HOME and groups; root if not given.
     deadline
         Seconds after which systemd ends the command with everything it started; no limit if not given.
+    well
+        Exit codes that are as good as 0.
 
     Returns what :py:func:`status` returns. Raises SaltInvocationError for bad arguments and
     CommandExecutionError if a job of that name is still running or systemd does not take the command.
@@ -150,6 +152,8 @@ def start(name, argv, user=None, deadline=None):
         properties["User"] = user
     if deadline is not None:
         properties["RuntimeMaxSec"] = str(deadline)
+    if well:
+        properties["SuccessExitStatus"] = " ".join(str(int(code)) for code in well)
     result = _run(
         [
             "systemd-run",
@@ -184,8 +188,8 @@ def status(name):
         Name given to :py:func:`start`.
 
     Returns ``{"name", "unit", "state", "rc", "outcome", "seconds", "age", "log", "log_path"}``: ``state`` is
-    ``running``, ``done`` (exit code 0), ``failed`` or ``absent`` (never started, or forgotten after a reboot
-    or :py:func:`stop`); ``rc`` the exit code, or minus the signal that ended it, None while it runs;
+    ``running``, ``done`` (exit code 0, or one that is as good), ``failed`` or ``absent`` (never started, or forgotten
+    after a reboot or :py:func:`stop`); ``rc`` the exit code, or minus the signal that ended it, None while it runs;
     ``outcome`` systemd's word for it (``success``, ``exit-code``, ``signal``, ``timeout`` when the deadline
     ended it…); ``seconds`` how long it ran or has been running and ``age`` how long ago it was started, None
     if absent; ``log`` the last lines of its output. Raises CommandExecutionError if systemd does not answer.

@@ -17,9 +17,10 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 __virtualname__ = "mysqld"
 
 UNITS = ("mysqld", "mysql", "mariadb")
-# mysqld_safe restarts a server that went away, and the backup tools run a server inside themselves
-SERVERS = ("mysqld", "mariadbd", "mysqld-debug", "mysqld_safe", "mariadbd-safe",
-           "xtrabackup", "mariadb-backup", "mariabackup")  # fmt: skip
+# mysqld_safe restarts a server that went away
+SERVERS = ("mysqld", "mariadbd", "mysqld-debug", "mysqld_safe", "mariadbd-safe")
+# the backup tools run a server inside themselves, or fill its directory
+PROGRAMS = (*SERVERS, "xtrabackup", "mariadb-backup", "mariabackup", "xbstream", "mbstream")
 OPTION_GROUPS = ("mysqld", "server", "mariadb", "mariadbd")
 UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,254}")
 VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -276,7 +277,7 @@ def _process(pid, directory):
         program = os.path.basename(os.readlink(f"{base}/exe")).removesuffix(" (deleted)")
     except PermissionError:
         program = name
-    if name not in SERVERS and program not in SERVERS:
+    if name not in PROGRAMS and program not in PROGRAMS:
         return None
     with open(f"{base}/stat", encoding="utf-8", errors="replace") as stream:
         if stream.read().rpartition(")")[2].split()[0] in "ZX":
@@ -298,7 +299,7 @@ def _process(pid, directory):
         # a server in a container sees the same directory by another path
         if not inside and not (os.path.isdir(real) and os.path.samefile(f"{base}/cwd", real)):
             return None
-    return {"pid": int(pid), "name": program if program in SERVERS else name, "datadir": datadir}
+    return {"pid": int(pid), "name": program if program in PROGRAMS else name, "datadir": datadir}
 
 
 def status():
@@ -306,8 +307,9 @@ def status():
     Return what systemd and the list of processes say of this host's server.
 
     ``{"unit": "mariadb", "active": "active", "result": "success", "running": True, "processes": [...]}``:
-    ``running`` is False only if the unit is down and no process of this instance is left; ``result`` is how
-    the unit ended last (anything but ``success`` was no clean stop).
+    ``running`` is False only if the unit is down and no server process of this instance is left: a backup tool may
+    still be among the ``processes``; ``result`` is how the unit ended last (anything but ``success`` was no clean
+    stop).
 
     CLI Example:
 
@@ -328,7 +330,8 @@ def status():
         "unit": name,
         "active": shown.get("ActiveState"),
         "result": shown.get("Result"),
-        "running": shown.get("ActiveState") not in ("inactive", "failed") or bool(left),
+        "running": shown.get("ActiveState") not in ("inactive", "failed")
+        or any(process["name"] in SERVERS for process in left),
         "processes": left,
     }
 

@@ -16,19 +16,24 @@ __virtualname__ = "planning"
 SECONDS = 15
 # The steps of orch/reprovision.sls whose time is told beforehand.
 COPY = "10 data copied from the donor"
+# The two of them with a hot copy, which never takes the donor.
+STREAM, PREPARE = "10 data streamed from the donor", "10 backup prepared"
 REPLICAS = "16 replicas provisioned"
+# Without it all of the copy is made while the donor is out of service.
+AHEAD = "10 data copied ahead"
 # From the one to the other the donor is out of service; the copy is one of them.
-DONOR_OUT = ("06 donor shunned, its replicator offline", "07 mysqld stopped", "08 data locations emptied",
-             "11 donor given back")
+DONOR_OUT = ("06 donor shunned, its replicator offline", "07 mysqld of the donor stopped", "11 donor given back")
 # Assumed as long as no run on record tells better: bytes a second, and seconds.
 RATE = 100_000_000
 DONOR_SECONDS = 30
+LEFT_SHARE = 0.1
 OTHER_SECONDS = 120
 # A copy of less tells how long it takes to begin one, not how fast it goes.
 TELLING_BYTES = 100_000_000
 # What applied.read and the orchestration's steps say.
 UNCHANGED = "nothing to change"
 LEFT_OUT = "Done in attempt "
+NOT_PLANNED = "No step of a "
 WIDTH = 110
 
 
@@ -50,10 +55,10 @@ def binding(topology, found):
     found
         As ``survey.take`` returns it, without an error among its findings.
 
-    Returns ``{"order": {"failed", "definitive", "donor": the one found, "method", "replica_method"}, "primaries":
-    {site: host}, "nodes": {site: {host: minion}}, "sites": {site: {"service", "cluster_home", "cross_site_home",
-    "user", "mysql"}}, "locations": {minion: {name: {"path", "files"}}} of failed primary and donor, "extension": digest
-    of the code on all nodes, "resumes": id of the run that is gone on with, or None}``.
+    Returns ``{"order": {"failed", "definitive", "donor": the one found, "method", "warm", "replica_method"},
+    "primaries": {site: host}, "nodes": {site: {host: minion}}, "sites": {site: {"service", "cluster_home",
+    "cross_site_home", "user", "mysql"}}, "locations": {minion: {name: {"path", "files"}}} of failed primary and donor,
+    "extension": digest of the code on all nodes, "resumes": id of the run that is gone on with, or None}``.
 
     CLI Example:
 
@@ -64,7 +69,7 @@ def binding(topology, found):
     order, sites = topology["reprovision"], topology["sites"]
     kept = ("service", "cluster_home", "cross_site_home", "user", "mysql")
     facts = {
-        "order": {**{key: order[key] for key in ("failed", "definitive", "method", "replica_method")},
+        "order": {**{key: order[key] for key in ("failed", "definitive", "method", "warm", "replica_method")},
                   "donor": found["donor"]},
         "primaries": found["primaries"],
         "nodes": {site: settings["nodes"] for site, settings in sites.items()},
@@ -168,6 +173,8 @@ def steps(states, topology):
     minions = [minion for site in topology["sites"].values() for minion in site["nodes"].values()]
     listed = []
     for state in sorted(states.values(), key=lambda state: state["__run_num__"]):
+        if state["comment"].startswith(NOT_PLANNED):
+            continue
         what, nodes = [], []
         for line in filter(str.strip, state["comment"].splitlines()):
             node = next((minion for minion in minions if line.startswith(f"{minion}: ")), None)
@@ -253,12 +260,10 @@ def _expected(topology, found, steps):
     replicas = [host for host, minion in sites[order["failed"]]["nodes"].items() if minion != primary]
     done = {step["step"] for step in steps if not step["needed"]}
     runs = _earlier(sites)
-    copy = _copying(size, runs) if COPY not in done else _done()
+    copy = _copying(size, runs) if not {COPY, PREPARE} & done else _done()
     one = _provisioning(size, runs, order["replica_method"]) if REPLICAS not in done else _done()
     other = _other(runs)
-    taken = _done()
-    if COPY not in done:
-        taken = _summed(copy, _beside(runs))
+    taken = _taken(copy, runs, __salt__["topology.way"](order)) if COPY not in done else _done()
     return {"copy": {**copy, "bytes": size}, "replicas": {host: dict(one) for host in replicas}, "other": other,
             "donor_outage": taken, "total": _summed(copy, *[one] * len(replicas), other)}
 
@@ -298,7 +303,11 @@ def _at_the_rate(size, amounts):
 
 
 def _copying(size, runs):
-    return _at_the_rate(size, ((run, run.get("bytes"), _took(run, COPY)) for run in runs))
+    return _at_the_rate(size, ((run, run.get("bytes"), _took(run, *_copy_steps(run))) for run in runs))
+
+
+def _copy_steps(run):
+    return [name for name in (AHEAD, COPY, STREAM, PREPARE) if name in run["plan"]]
 
 
 def _provisioning(size, runs, method):
@@ -311,6 +320,21 @@ def _provisioning(size, runs, method):
     return _at_the_rate(size, amounts())
 
 
+def _taken(copy, runs, way):
+    """How long the donor is out of service."""
+    if way == "hot":
+        return {"seconds": 0, "basis": "it goes on serving"}
+    if way == "cold":
+        return _summed(copy, _beside(runs))
+    for run in runs:
+        seconds = _took(run, COPY, *DONOR_OUT) if AHEAD in run["plan"] else None
+        if seconds is not None:
+            return {"seconds": round(seconds), "basis": f"as run {run['run']} did"}
+    left = copy["seconds"] and {"seconds": round(copy["seconds"] * LEFT_SHARE),
+                                "basis": f"assumed: {LEFT_SHARE:.0%} of the copy are left to it"}
+    return _summed(left or copy, _beside(runs))
+
+
 def _beside(runs):
     """What the donor is out of service beside the copy."""
     for run in runs:
@@ -321,9 +345,9 @@ def _beside(runs):
 
 
 def _other(runs):
-    """All steps but the two that depend on the amount of data."""
+    """All steps but those that depend on the amount of data."""
     for run in runs:
-        seconds = _took(run, *(name for name in run["plan"] if name not in (COPY, REPLICAS)))
+        seconds = _took(run, *(name for name in run["plan"] if name not in (*_copy_steps(run), REPLICAS)))
         if seconds is not None:
             return {"seconds": round(seconds), "basis": f"as run {run['run']} did"}
     return {"seconds": OTHER_SECONDS, "basis": f"assumed: {OTHER_SECONDS} s"}

@@ -20,12 +20,13 @@ __virtualname__ = "readiness"
 # That of setup.cfg, which is not there where Salt syncs the modules to.
 VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
-OWN = ("applied", "attempt", "cctrl", "checkrecord", "datacontent", "datacopy", "datadir", "dataguard",
-       "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob", "hostrecord",
-       "longjob", "mysqld", "notify", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock",
-       "runpage", "runrecord", "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata",
-       "topology", "tprovision", "trepctl", "vendorlog", "verify")
-OWN_STATES = ("cctrl", "datadir", "donor", "mysqld", "reprovision", "tprovision", "trepctl")
+OWN = ("applied", "attempt", "cctrl", "checkrecord", "copystreams", "copytarget", "datacontent", "datacopy", "datadir",
+       "dataguard", "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob",
+       "hostrecord", "hotcopy", "hotguard", "hotpipe", "hottarget", "jobgroup", "longjob", "mysqld", "notify",
+       "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock", "runpage", "runrecord",
+       "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata", "topology", "tprovision",
+       "trepctl", "vendorlog", "verify")
+OWN_STATES = ("cctrl", "datadir", "donor", "hotcopy", "mysqld", "reprovision", "tprovision", "trepctl")
 
 SERVER = ("version", "version_comment", "lower_case_table_names", "character_set_server", "collation_server",
           "innodb_page_size")
@@ -33,8 +34,11 @@ SERVER = ("version", "version_comment", "lower_case_table_names", "character_set
 BINDING = ("lower_case_table_names", "innodb_page_size")
 ADVISED = ("character_set_server", "collation_server")
 
-# As datacopy has them: what works here has to work there.
-SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
+# As copytarget has them: what works here has to work there.
+SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15",
+               "Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr")
+# What jobgroup puts behind the name of a group.
+STREAM = re.compile(r"-s\d+of\d+$")
 PROBE = ("sudo", "-n", "rsync", "--version")
 SUDO_SECONDS = 20
 SSH_SECONDS = 30
@@ -363,7 +367,7 @@ def _judge_jobs(minion, fact, run):
     if fact.get("jobs") is None:
         return [_warning(minion, "systemd does not tell whether a job of an earlier run is still at work there",
                          f"Look by hand: salt {minion} cmd.run 'systemctl list-units reprovision-*'")]
-    others = [name for name in fact["jobs"] if run is None or not name.endswith(f"-{run}")]
+    others = [name for name in fact["jobs"] if run is None or not STREAM.sub("", name).endswith(f"-{run}")]
     if not others:
         return []
     return [_error(minion, f"jobs of another run are at work there: {', '.join(others)}",

@@ -9,7 +9,7 @@ failed primary are not the copy that the record speaks of, the run begins anew.
 __virtualname__ = "resume"
 
 # What a run was begun with; with another value it is another run.
-SAME = ("failed", "definitive", "method", "replica_method")
+SAME = ("failed", "definitive", "method", "warm", "replica_method")
 
 
 def __virtual__():
@@ -41,17 +41,17 @@ def refusal(previous, topology, steps=None):
         return "no run of this site is unfinished"
     if order["fresh"]:
         return f"run {previous['run']} is not gone on with, since a fresh one was ordered"
-    if "attempts" not in previous:
+    if "attempts" not in previous or "warm" not in previous:
         return f"run {previous['run']} was begun by an older release"
-    if steps and previous["plan"] != steps:
-        return f"run {previous['run']} was begun by a release with other steps"
-    changed = [key for key in SAME if order[key] != previous[key]]
+    changed = [key for key in SAME if order[key] != previous.get(key)]
     if order.get("donor") not in (None, previous["donor"]):
         changed.append("donor")
     if {site: settings["nodes"] for site, settings in topology["sites"].items()} != previous["nodes"]:
         changed.append("nodes")
     if changed:
         return f"run {previous['run']} was begun with another {' and '.join(changed)}"
+    if steps and previous["plan"] != steps:
+        return f"run {previous['run']} was begun by a release with other steps"
     if previous.get("verified", {}).get("equal") is False:
         return f"run {previous['run']} found the nodes' data to differ after the copy"
     return None
@@ -99,7 +99,7 @@ def left_out(name, until, once, kept):
     Tell why a step that an earlier attempt has done is not applied again.
 
     until
-        The step that ends what this one brings about, or None.
+        The step that ends what this one brings about, or a list of steps each of which does, or None.
     once
         True if it may happen only once in a run.
     kept
@@ -117,6 +117,7 @@ def left_out(name, until, once, kept):
         return None
     if once:
         return "it happens once in a run"
-    if until in kept:
-        return f"it holds until step {until!r}, which has been done"
+    ended = [step for step in (until if isinstance(until, list) else [until]) if step in kept]
+    if ended:
+        return f"it holds until step {ended[0]!r}, which has been done"
     return None

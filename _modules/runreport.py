@@ -8,7 +8,9 @@ import datetime
 
 __virtualname__ = "runreport"
 
-COPY = "10 data copied from the donor"
+# One way to copy has some of them, another one others.
+COPIES = ("10 data copied ahead", "10 data copied from the donor", "10 data streamed from the donor",
+          "10 backup prepared")
 OUTCOMES = {
     "done": "is re-provisioned and verified",
     "running": "is being re-provisioned",
@@ -77,7 +79,8 @@ def _between(begin, end):
 
 
 def _copied(run):
-    seconds = run["steps"].get(COPY, {}).get("seconds") if run.get("copied") else None
+    took = [run["steps"].get(name, {}).get("seconds") for name in COPIES if name in run["plan"]]
+    seconds = sum(took) if took and None not in took and run.get("copied") else None
     size = run.get("bytes")
     return {"bytes": size, "seconds": seconds,
             "bytes_per_second": round(size / seconds) if size and seconds else None}

@@ -50,7 +50,9 @@ def again(run):
 
         salt-run salt.cmd runwords.again "$record"
     """
-    order = {key: run[key] for key in ("failed", "definitive", "donor", "method", "replica_method")}
+    kept = ("failed", "definitive", "donor", "method", "warm", "replica_method")
+    # A record of an older release does not know them all.
+    order = {key: run[key] for key in kept if key in run}
     # The plan that was approved for this run is approved for all of its attempts.
     return command({**order, "plan": run["plan_id"]} if run.get("plan_id") else order)
 
@@ -149,26 +151,31 @@ def how_to_go_on(run, failed_step):
     return "\n".join(lines)
 
 
-def copy_progress(log):
+def copy_progress(logs):
     """
-    Read how far rsync has come from the end of a copy's log. Pure.
+    Read how far a copy has come from the ends of the logs of the rsyncs that make it side by side. Pure.
 
-    log
-        The ``log`` of ``longjob.status``.
+    logs
+        The ``logs`` of ``jobgroup.status``.
 
-    Returns ``{"bytes", "percent", "rate": rsync's word for it}``, or {} before it has said anything.
+    Returns ``{"bytes", "percent", "rate": text}``, or {} before one of them has said anything.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run salt.cmd runwords.copy_progress "1,234,567  45%  10.00MB/s  0:00:10"
+        salt-run salt.cmd runwords.copy_progress '["1,234,567  45%  10.00MB/s  0:00:10"]'
     """
-    lines = re.findall(r"^\s*([\d,]+)\s+(\d{1,3})%\s+(\S+/s)", log or "", re.MULTILINE)
-    if not lines:
+    told = [lines[-1] for log in logs
+            if (lines := re.findall(r"^\s*([\d,]+)\s+(\d{1,3})%\s+([\d.]+)([kMGT]?)B/s", log or "", re.MULTILINE))]
+    if not told:
         return {}
-    sent, percent, rate = lines[-1]
-    return {"bytes": int(sent.replace(",", "")), "percent": int(percent), "rate": rate}
+    sent = [int(each[0].replace(",", "")) for each in told]
+    # As much as it will be, as far as it can be told from how much of it that is.
+    whole = sum(so_far * 100 / int(each[1]) for so_far, each in zip(sent, told) if int(each[1]))
+    rate = sum(float(each[2]) * 1024 ** " kMGT".index(each[3] or " ") for each in told)
+    return {"bytes": sum(sent), "percent": round(sum(sent) * 100 / whole) if whole else 0,
+            "rate": f"{size(round(rate))}/s"}
 
 
 def printable(text):

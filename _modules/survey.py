@@ -101,6 +101,10 @@ def _readiness(topology, minions, roles, copied):
     if not copied:
         donor = topology["sites"][order["definitive"]]["nodes"][roles["donor"]]
         primary = roles["primaries"][order["failed"]]
+        if __salt__["topology.way"](order) == "hot":
+            findings = _hot(order["method"], [donor, topology["sites"][order["failed"]]["nodes"][primary]])
+            if findings:
+                return findings, {}
         answered = __salt__["fleet.gather"]([donor], "readiness.reach", kwarg={"hosts": [primary]}, timeout=SECONDS)
         if answered["faults"]:
             return [_finding(donor, answered["faults"][donor])], {}
@@ -113,3 +117,11 @@ def _readiness(topology, minions, roles, copied):
         topology, {"primaries": roles["primaries"], "donor": roles["donor"], "copied": copied},
         gathered["answers"], reach, {"asked": asked, "extension": extension, "run": roles["run"]})
     return findings, gathered["answers"]
+
+
+def _hot(method, minions):
+    """What speaks against a backup of a server that runs, on either host."""
+    gathered = __salt__["fleet.gather"](minions, "hotguard.faults", kwarg={"method": method}, timeout=SECONDS)
+    return [_finding(minion, fault) for minion, fault in sorted(gathered["faults"].items())] + [
+        {"node": minion, "level": "error", "what": fault, "do": "Remove the cause, or copy with `method: rsync`."}
+        for minion, faults in sorted(gathered["answers"].items()) for fault in faults]

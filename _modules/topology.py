@@ -29,6 +29,11 @@ SITE_DEFAULTS = {
 MYSQL_DEFAULTS = {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"}
 ORDER_DEFAULTS = {
     "method": "rsync",
+    "warm": True,
+    "compress": "auto",
+    "bwlimit": 0,
+    "streams": 4,
+    "replica_parallel": 1,
     "replica_method": "xtrabackup",
     "insist": False,
     "fresh": False,
@@ -48,9 +53,18 @@ DRIFT_LIMITS = {
     "max_lag": (60, 1, 86400),
 }
 PLAN_LIMITS = {"hours": (24, 1, 720)}
+# Of an order: (what it counts, least, most).
+ORDER_LIMITS = {
+    "donor_lease": ("seconds", 5, 86400),
+    "patience": ("seconds", 5, 86400),
+    "bwlimit": ("megabytes a second", 0, 100000),
+    "streams": ("connections", 1, 16),
+    "replica_parallel": ("replicas", 1, 9),
+}
 CHOICES = {
     "on_drift": ("ignore", "plan", "reprovision"),
-    "method": ("rsync",),
+    "method": ("rsync", "mariabackup", "xtrabackup"),
+    "compress": ("auto", "none", "lz4", "zstd"),
     "replica_method": ("xtrabackup", "mysqldump", "rsync", "mysqlclone"),
 }
 
@@ -190,16 +204,16 @@ def _order(order, sites, path, faults):
     definitive = next((site for name, site in sites.items() if name == order.get("definitive")), {})
     if donor is not None and donor not in list(definitive.get("nodes", {})):
         faults.append(f"{path}:donor: {donor!r} is not a node of the definitive site {order.get('definitive')!r}")
-    _choice("method", order["method"], f"{path}:method", faults)
-    _choice("replica_method", order["replica_method"], f"{path}:replica_method", faults)
-    for key in ("insist", "fresh"):
+    for key in ("method", "compress", "replica_method"):
+        _choice(key, order[key], f"{path}:{key}", faults)
+    for key in ("warm", "insist", "fresh"):
         if not isinstance(order[key], bool):
             faults.append(f"{path}:{key}: must be true or false")
     if order.get("plan") is not None:
         _expect(PLAN, order["plan"], f"{path}:plan", "the id of a plan", faults)
-    for key in ("donor_lease", "patience"):
-        if isinstance(order[key], bool) or not isinstance(order[key], int) or not 5 <= order[key] <= 86400:
-            faults.append(f"{path}:{key}: must be a whole number of seconds, 5 to 86400")
+    for key, (what, least, most) in ORDER_LIMITS.items():
+        if isinstance(order[key], bool) or not isinstance(order[key], int) or not least <= order[key] <= most:
+            faults.append(f"{path}:{key}: must be a whole number of {what}, {least} to {most}")
     return order
 
 
@@ -270,6 +284,27 @@ def merge(tungsten, order):
     if faults:
         raise CommandExecutionError(_listed(faults))
     return found["topology"]
+
+
+def way(order):
+    """
+    Tell in which way the data are copied. Pure.
+
+    order
+        ``reprovision`` of a validated topology, or a run's record.
+
+    Returns ``hot``, by a backup of the donor that goes on serving; ``warm``, most of it while it serves and the rest
+    while it is at rest; or ``cold``, all of it while it is at rest.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call topology.way '{"method": "rsync", "warm": true}'
+    """
+    if order["method"] != "rsync":
+        return "hot"
+    return "warm" if order["warm"] else "cold"
 
 
 def checked(tungsten):

@@ -263,7 +263,7 @@ def _surveyed(topology, refuse=True):
 
 
 def _order(topology):
-    kept = ("failed", "definitive", "donor", "method", "replica_method")
+    kept = ("failed", "definitive", "donor", "method", "warm", "replica_method")
     return {key: topology["reprovision"][key] for key in kept}
 
 
@@ -623,6 +623,8 @@ def abort(site, reason=None, wait=60):
         found["attempts"][-1].update(ended=found["finished"], how=f"its process had died; aborted by {_who()}")
     if found["donor_state"] == "taken":
         _give_back(found)
+    elif not found.get("copied") and any(step.startswith("10 ") for step in found["steps"]):
+        _end_copies(found)
     _exec("runrecord.save", found)
     return {key: found[key] for key in ("run", "state", "donor_state")}
 
@@ -637,9 +639,15 @@ def _who():
     return _exec("runwords.person", _caller())
 
 
-def _give_back(found):
+def _end_copies(found):
+    """On the donor; an error says that one may still be writing into the failed site."""
     minion = found["nodes"][found["definitive"]][found["donor"]]
     _exec("fleet.ask", [minion], "longjob.stop_all", kwarg={"prefix": "copy-"})
+    return minion
+
+
+def _give_back(found):
+    minion = _end_copies(found)
     shown = {key: found[key] for key in ("run", "failed", "donor")}
     # A state that fails makes it an error, with what every state said.
     _exec("fleet.ask", [minion], "state.apply", timeout=15, kwarg={

@@ -9,7 +9,13 @@ Assert the condition of a server's data locations: emptied, filled from a donor,
         - donor: west3
         - run: 20261123-east
 
-    west3's data lie on east1:            # on west3
+    most of west3's data lie on east1:    # on west3, which goes on serving
+      datadir.copied_ahead:
+        - name: east1
+        - site: east
+        - run: 20261123-east
+
+    west3's data lie on east1:            # on west3, at rest
       datadir.copied:
         - name: east1
         - site: east
@@ -46,6 +52,11 @@ def _filled():
         for held in __salt__["datalocation.contents"]().values()
         if held["entries"]
     }
+
+
+def _way(transport):
+    measured = f", the link was measured at {transport['rate']} MB/s" if transport["rate"] is not None else ""
+    return f"compression {transport['compress']}{measured}"
 
 
 def emptied(name, site, donor, run):
@@ -92,7 +103,50 @@ def emptied(name, site, donor, run):
     return ret
 
 
-def copied(name, site, run, begun=False, wait=86400, deadline=86400):
+def copied_ahead(name, site, run, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
+    """
+    What lay in the data locations of this host, the donor, a moment ago lies on the target too, while the server here
+    goes on serving. Of files that change no copy is ever finished: each time this is applied it copies what has
+    changed. ``copied`` makes a whole of it.
+
+    While the copy goes on the result is False and ``changes["still running"]`` names its unit, as with ``copied``.
+
+    name
+        The target: a host of the failed site that ``datadir.emptied`` has emptied for this donor and run.
+    site
+        The failed site.
+    run
+        Name of this run.
+    begun
+        True if this copy was begun in this attempt.
+    wait
+        Seconds to wait for the copy.
+    deadline
+        Seconds after which a copy is ended.
+    compress, bwlimit, streams
+        As for ``copytarget.transport``.
+    """
+    ret = _ret(name)
+    try:
+        if __opts__["test"]:
+            paths = ", ".join(place["path"] for place in __salt__["dataguard.check"]().values())
+            ret["changes"] = {name: {"old": "without the data of this host", "new": f"copy ahead of {paths}"}}
+            ret.update(result=None, comment=f"{paths} would be copied to {name} while the server here goes on serving")
+            return ret
+        now = __salt__["datacopy.ahead"](name, site, run, begun=begun, wait=wait, deadline=deadline, compress=compress,
+                                         bwlimit=bwlimit, streams=streams)
+        if now["running"]:
+            ret["changes"] = {"still running": now["running"]}
+            ret["comment"] = f"the copy ahead to {name} goes on in the unit reprovision-{now['running']}"
+            return ret
+        ret["changes"] = {name: {"old": "without the data of this host", "new": "copied ahead"}}
+        ret.update(result=True, comment=f"{name} holds what lay here a moment ago; {_way(now['transport'])}")
+    except ERRORS as error:
+        _failed(ret, error)
+    return ret
+
+
+def copied(name, site, run, warm=False, begun=False, wait=86400, deadline=86400, compress="auto", bwlimit=0, streams=4):
     """
     The data locations of this host, the donor, lie on the target too, each file equal by size and time.
 
@@ -105,12 +159,16 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400):
         The failed site.
     run
         Name of this run; a copy of the same run that still goes on is waited for.
+    warm
+        True if a copy ahead was made in this run.
     begun
         True if this copy was begun in this attempt, so that its failure is final for this attempt.
     wait
         Seconds to wait for the copy.
     deadline
         Seconds after which the copy is ended.
+    compress, bwlimit, streams
+        As for ``copytarget.transport``.
     """
     ret = _ret(name)
     try:
@@ -129,13 +187,14 @@ def copied(name, site, run, begun=False, wait=86400, deadline=86400):
             return ret
         if begun or __salt__["datacopy.differences"](name, site, run):
             ret["changes"] = {name: {"old": "without the data of this host", "new": "unknown, the copy failed"}}
-        now = __salt__["datacopy.sync"](name, site, run, begun=begun, wait=wait, deadline=deadline)
+        now = __salt__["datacopy.sync"](name, site, run, warm=warm, begun=begun, wait=wait, deadline=deadline,
+                                        compress=compress, bwlimit=bwlimit, streams=streams)
         if now["running"]:
             ret["changes"] = {"still running": now["running"]}
             ret["comment"] = f"the copy to {name} goes on in the unit reprovision-{now['running']}"
             return ret
         ret["changes"] = {name: {"old": "without the data of this host", "new": "equal"}} if now["copied"] else {}
-        ret.update(result=True, comment=f"{name} holds the same data")
+        ret.update(result=True, comment=f"{name} holds the same data; {_way(now['transport'])}")
     except ERRORS as error:
         _failed(ret, error)
     return ret

@@ -20,13 +20,15 @@ __virtualname__ = "reprovision"
 
 RETURN_DONOR = "orch.node.donor_given_back"
 POLL_SECONDS = 3
+# Of an order: how a run goes about it, which each attempt may do in another way.
+PACE = ("donor_lease", "patience", "compress", "bwlimit", "streams", "replica_parallel")
+NOT_PLANNED = "No step of a"
 # What a step is applied to: a role, found for this run.
 ROLES = {
     "failed primary": lambda run: [run["primary"]],
     "failed replicas": lambda run: [host for host in run["nodes"][run["failed"]] if host != run["primary"]],
     "failed site": lambda run: list(run["nodes"][run["failed"]]),
     "donor": lambda run: [run["donor"]],
-    "failed primary and donor": lambda run: [run["primary"], run["donor"]],
     "other sites": lambda run: [
         host for site, hosts in run["nodes"].items() if site != run["failed"] for host in hosts
     ],
@@ -149,7 +151,9 @@ def _preflight(name, begun):
     # Read again: it may have been written until the lock was free.
     previous = __salt__["runrecord.latest"](failed)
     __salt__["attempt.refuse_repetition"](failed, previous, order)
-    steps = [chunk["name"] for chunk in __lowstate__ if chunk["state"] == "reprovision"]
+    way = __salt__["topology.way"](order)
+    steps = [chunk["name"] for chunk in __lowstate__
+             if chunk["state"] == "reprovision" and way in chunk.get("ways", [way])]
     found = __salt__["survey.take"](topology, previous, steps)
     if any(finding["level"] == "error" for finding in found["findings"]):
         raise CommandExecutionError(
@@ -166,7 +170,7 @@ def _preflight(name, begun):
         __salt__["plans.use"](planned["plan"], run["run"])
         run["plan_id"] = planned["plan"]
     # These may be another time other ones; they decide nothing about what is done.
-    run.update({key: order[key] for key in ("donor_lease", "patience")}, findings=found["findings"])
+    run.update({key: order[key] for key in PACE}, findings=found["findings"])
     __context__["reprovision"] = {"run": run, "topology": topology}
     plan = __salt__["runwords.plan"](run, previous, found)
     if __opts__["test"]:
@@ -253,6 +257,8 @@ def _stop(name, error, gives_back=False):
         _close_step(name, "failed", str(error))
         if run["donor_state"] == "taken" and (not gives_back or state == "aborted"):
             _return_donor(run)
+        elif not run["copied"] and any(step.startswith("10 ") for step in run["steps"]):
+            _end_copies(run)
         _close_run(run, state, f"{state} at step {name!r}")
     except LostLock as lost:
         return _answer(name, False, f"{lost}\nWhat this step had begun on the nodes goes on there.")
@@ -260,6 +266,15 @@ def _stop(name, error, gives_back=False):
         error = f"{error}\nThe master cannot write its records, which tell less than this: {full}"
         _tell("of_run", {**run, "state": state})
     return _answer(name, False, f"{error}\n{__salt__['runwords.how_to_go_on'](run, name)}")
+
+
+def _end_copies(run):
+    """Of a donor that goes on serving: nothing may write into a site that nobody is at work on any more."""
+    try:
+        __salt__["fleet.ask"](
+            _minions(run, [run["donor"]]), "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+    except Exception as error:  # noqa: BLE001 - what has stopped the run has to be told
+        log.warning("What copies on %s was not ended: %s: %s", run["donor"], type(error).__name__, error)
 
 
 def _return_donor(run):
@@ -295,25 +310,31 @@ def _donor_is_back(run):
 # --- a step
 
 
-def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=None, once=False, takes_donor=False,
-         copies=False, gives_donor_back=False):
+def step(name, nodes, sls, expect_minions, timeout=15, few_at_once=False, ways=None, until=None, once=False,
+         while_donor_serves=False, takes_donor=False, copies=False, gives_donor_back=False):
     """
     Apply an SLS to the nodes of a role.
 
     nodes
-        One of: failed primary, failed replicas, failed site, donor, failed primary and donor, other sites.
+        One of: failed primary, failed replicas, failed site, donor, other sites.
     sls
         The SLS, whose pillar gets ``reprovision_run``: the run's id, failed, definitive, primary, donor.
     expect_minions
         Must be true; it stands in the orchestration so that a reader and a test can see it.
     timeout
         Seconds after which nodes that have not answered are asked whether they still work on it.
-    one_by_one
-        Apply it to one node after the other, stopping at the first that fails.
+    few_at_once
+        Apply it to as many nodes at a time as the run's ``replica_parallel`` says, stopping where one fails.
+    ways
+        The ways to copy, as ``topology.way`` tells them, that have this step; all if not given.
     until
-        The step that ends what this one brings about: a run that goes on does not apply this one again after it.
+        The step that ends what this one brings about, or a list of such: a run that goes on does not apply this one
+        again after it.
     once
         It may happen only once in a run, so a run that goes on does not apply it again at all.
+    while_donor_serves
+        It is of use as long as the donor serves: a run that goes on with the donor in its hands does not apply it
+        again.
     takes_donor
         From the beginning of this step on the donor is out of service.
     copies
@@ -322,7 +343,7 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
         The donor is in service when this step is done.
 
     A node that does not answer is waited for as long as the run's ``patience`` says, and told again: every SLS may be
-    applied twice. A state whose changes say ``still running`` is polled by ``longjob.status`` until its job has ended,
+    applied twice. A state whose changes say ``still running`` is polled by ``jobgroup.status`` until its job has ended,
     and applied again.
 
     .. code-block:: yaml
@@ -345,18 +366,22 @@ def step(name, nodes, sls, expect_minions, timeout=15, one_by_one=False, until=N
             raise CommandExecutionError(f"no such role: {nodes!r}; known are {', '.join(ROLES)}")
     except CommandExecutionError as error:
         return _answer(name, False, str(error))
+    if name not in run["plan"]:
+        return _answer(name, True, f"{NOT_PLANNED} {__salt__['topology.way'](run)} copy.")
     not_again = __salt__["resume.left_out"](name, until, once, run["kept"])
+    if while_donor_serves and name in run["kept"] and run["donor_state"] == "taken":
+        not_again = "the donor is out of service already"
     if not_again:
         return _answer(name, True, f"Done in attempt {run['steps'][name]['done_in']}; {not_again}.")
     minions = _minions(run, _hosts(run, nodes, name in run["kept"]))
     if __opts__["test"]:
-        return _answer(name, *_application(name, minions, sls, run, timeout, one_by_one))
+        return _answer(name, *_application(name, minions, sls, run, timeout, few_at_once))
     try:
         _go_on_or_stop(run)
         if takes_donor:
             _donor_is_out(run)
         _open_step(name)
-        result, comment, changes = _application(name, minions, sls, run, timeout, one_by_one)
+        result, comment, changes = _application(name, minions, sls, run, timeout, few_at_once)
         if not result:
             raise CommandExecutionError(comment)
         if copies:
@@ -377,10 +402,11 @@ def _hosts(run, nodes, again):
     return hosts
 
 
-def _application(name, minions, sls, run, timeout, one_by_one):
+def _application(name, minions, sls, run, timeout, few_at_once):
     """Apply an SLS to nodes, polling and asking again, until it is done: (result, comment, changes)."""
     result, comments, changes = True, [], {}
-    for group in [[minion] for minion in minions] if one_by_one else [minions] if minions else []:
+    size = run["replica_parallel"] if few_at_once else len(minions) or 1
+    for group in (minions[begin:begin + size] for begin in range(0, len(minions), size)):
         applied = _until_done(name, group, sls, run, timeout)
         comments.extend(applied["comments"])
         changes.update(applied["changes"])
@@ -412,7 +438,8 @@ def _until_done(name, minions, sls, run, timeout):
 
 def _apply(name, minions, sls, run, timeout, begun):
     shown = {key: run[key] for key in (
-        "run", "failed", "definitive", "primary", "donor", "method", "replica_method", "donor_lease")}
+        "run", "failed", "definitive", "primary", "donor", "method", "warm", "replica_method", "donor_lease",
+        "compress", "bwlimit", "streams")}
     returned = __states__["salt.state"](
         name, tgt=minions, tgt_type="list", sls=sls, pillar={"reprovision_run": {**shown, "begun": begun}},
         expect_minions=True, queue=True, timeout=timeout,
@@ -443,7 +470,7 @@ def _poll(name, run, jobs):
         _go_on_or_stop(run)
         time.sleep(POLL_SECONDS)
         for minion, job in list(running.items()):
-            answer = __salt__["fleet.gather"]([minion], "longjob.status", kwarg={"name": job}, timeout=10)
+            answer = __salt__["fleet.gather"]([minion], "jobgroup.status", kwarg={"name": job}, timeout=10)
             if minion in answer["faults"]:
                 silent_since.setdefault(minion, time.monotonic())
                 if time.monotonic() - silent_since[minion] > run["patience"]:
@@ -456,7 +483,7 @@ def _poll(name, run, jobs):
             if now["state"] != "running":
                 del running[minion]
                 continue
-            far = {"job": job, "seconds": now["seconds"], **__salt__["runwords.copy_progress"](now["log"])}
+            far = {"job": job, "seconds": now["seconds"], **__salt__["runwords.copy_progress"](now["logs"])}
             run["steps"][name].setdefault("progress", {})[minion] = far
             _save(run)
             _fire(run, name, "progress", node=minion, **far)

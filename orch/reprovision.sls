@@ -5,8 +5,9 @@
     salt-run state.orch orch.reprovision pillar='{"reprovision": {"failed": "east", "definitive": "west"}}'
     salt-run state.orch orch.reprovision test=True
 
-  The steps have the manual's numbers and order. Which hosts "failed primary" or "donor" are is read from cctrl by the
-  preflight and then frozen; docs/runbook.md tells what each step does and how it is proved.
+  The steps have the manual's numbers, and its order but for the donor: it is taken (06, 07) as late as possible, when
+  the failed primary has been emptied and most of its data copied. Which hosts "failed primary" or "donor" are is read
+  from cctrl by the preflight and then frozen; docs/runbook.md tells what each step does and how it is proved.
 
   The same command again goes on with a run that has stopped. What it has done is applied again, which changes nothing
   where it still holds, unless a later step has ended it (until) or it may happen only once in a run (once).
@@ -70,28 +71,16 @@
     - require:
       - reprovision: 04 cross-site services offline
 
-# Its position, at rest from here on, is where the failed site's cross-site service will resume.
-06 donor shunned, its replicator offline:
+# What is to be deleted next must not be in use: the process has to be gone.
+07 mysqld stopped:
   reprovision.step:
-    - nodes: donor
-    - sls: orch.node.donor_shunned
+    - nodes: failed primary
+    - sls: orch.node.mysqld_stopped
     - expect_minions: True
-    - until: 10 data copied from the donor
-    - takes_donor: True
+    - until: [10 data copied from the donor, 10 backup prepared]
     - failhard: True
     - require:
       - reprovision: 05 primary shunned, its replicator offline
-
-# A copy is good only after a clean stop: the processes have to be gone.
-07 mysqld stopped:
-  reprovision.step:
-    - nodes: failed primary and donor
-    - sls: orch.node.mysqld_stopped
-    - expect_minions: True
-    - until: 10 data copied from the donor
-    - failhard: True
-    - require:
-      - reprovision: 06 donor shunned, its replicator offline
 
 # The most dangerous step: every guard is asked again on the node itself, in the same job as the deletion.
 08 data locations emptied:
@@ -99,7 +88,7 @@
     - nodes: failed primary
     - sls: orch.node.data_emptied
     - expect_minions: True
-    - until: 10 data copied from the donor
+    - until: [10 data copied from the donor, 10 backup prepared]
     - failhard: True
     - require:
       - reprovision: 07 mysqld stopped
@@ -107,17 +96,56 @@
 # Step 9 of the manual makes the directory writeable for the copying user. It is not needed: rsync writes as root,
 # so the mode never changes and nothing can be forgotten at 777.
 
-# All data locations; never the donor's server identity.
+# Not in the manual, and left out with `warm: false`: most of the copy, while the donor still serves.
+10 data copied ahead:
+  reprovision.step:
+    - nodes: donor
+    - sls: orch.node.data_copied_ahead
+    - expect_minions: True
+    - ways: [warm]
+    - while_donor_serves: True
+    - until: 10 data copied from the donor
+    - failhard: True
+    - require:
+      - reprovision: 08 data locations emptied
+
+# Its position, at rest from here on, is where the failed site's cross-site service will resume.
+06 donor shunned, its replicator offline:
+  reprovision.step:
+    - nodes: donor
+    - sls: orch.node.donor_shunned
+    - expect_minions: True
+    - ways: [warm, cold]
+    - until: 10 data copied from the donor
+    - takes_donor: True
+    - failhard: True
+    - require:
+      - reprovision: 10 data copied ahead
+
+# A copy is good only after a clean stop: the process has to be gone.
+07 mysqld of the donor stopped:
+  reprovision.step:
+    - nodes: donor
+    - sls: orch.node.mysqld_stopped
+    - expect_minions: True
+    - ways: [warm, cold]
+    - until: 10 data copied from the donor
+    - failhard: True
+    - require:
+      - reprovision: 06 donor shunned, its replicator offline
+
+# All data locations; never the donor's server identity. After a copy ahead: what has changed since.
 10 data copied from the donor:
   reprovision.step:
     - nodes: donor
     - sls: orch.node.data_copied
     - expect_minions: True
+    - ways: [warm, cold]
     - once: True
     - copies: True
     - failhard: True
     - require:
-      - reprovision: 08 data locations emptied
+      - reprovision: 07 mysqld of the donor stopped
 
 # As soon as the copy has ended. MySQL is started and answers before cctrl is asked to recover it.
 11 donor given back:
@@ -125,11 +153,37 @@
     - nodes: donor
     - sls: orch.node.donor_given_back
     - expect_minions: True
+    - ways: [warm, cold]
     - once: True
     - gives_donor_back: True
     - failhard: True
     - require:
       - reprovision: 10 data copied from the donor
+
+# With `method: mariabackup` or `xtrabackup`, instead of all from `10 data copied ahead` on: the donor is never taken.
+10 data streamed from the donor:
+  reprovision.step:
+    - nodes: donor
+    - sls: orch.node.data_streamed
+    - expect_minions: True
+    - ways: [hot]
+    - until: 10 backup prepared
+    - failhard: True
+    - require:
+      - reprovision: 11 donor given back
+
+# What a backup has taken at many moments is brought to one.
+10 backup prepared:
+  reprovision.step:
+    - nodes: failed primary
+    - sls: orch.node.backup_prepared
+    - expect_minions: True
+    - ways: [hot]
+    - once: True
+    - copies: True
+    - failhard: True
+    - require:
+      - reprovision: 10 data streamed from the donor
 
 # Owner and mode as they were before step 8.
 12 ownership restored:
@@ -140,7 +194,7 @@
     - until: 13 mysqld started
     - failhard: True
     - require:
-      - reprovision: 11 donor given back
+      - reprovision: 10 backup prepared
 
 # It has to answer SQL: with MySQL down the reset of step 14 would silently do half.
 13 mysqld started:
@@ -173,13 +227,13 @@
     - require:
       - reprovision: 14 own service reset and online
 
-# On each host to be rebuilt, one after the other: the older tool serves one target at a time.
+# On each host to be rebuilt, by default one after the other: the older tool serves one target at a time.
 16 replicas provisioned:
   reprovision.step:
     - nodes: failed replicas
     - sls: orch.node.replica_provisioned
     - expect_minions: True
-    - one_by_one: True
+    - few_at_once: True
     - failhard: True
     - require:
       - reprovision: 15 primary welcomed

@@ -10,7 +10,11 @@ data copied:
     - name: {{ pillar["reprovision_run"]["primary"] | json }}
     - site: {{ pillar["reprovision_run"]["failed"] | json }}
     - run: {{ pillar["reprovision_run"]["run"] | json }}
+    - warm: {{ pillar["reprovision_run"]["warm"] | json }}
     - begun: {{ pillar["reprovision_run"]["begun"] | json }}
+    - compress: {{ pillar["reprovision_run"]["compress"] | json }}
+    - bwlimit: {{ pillar["reprovision_run"]["bwlimit"] | json }}
+    - streams: {{ pillar["reprovision_run"]["streams"] | json }}
     - wait: 5
     - require:
       - donor: donor lent

@@ -20,8 +20,8 @@ STANDINS = ROOT / "tests/integration/standins"
 QUIET = {"log_level_logfile": "warning"}
 SITES = {"east": ["east1", "east2"], "west": ["west1", "west2"]}
 # These are the project's own, with what is found beside the name at their bottom.
-EXTENDED = ("cctrl", "datacopy", "datadir", "dataguard", "datalocation", "donor", "hostrecord", "longjob", "readiness",
-            "tprovision")
+EXTENDED = ("cctrl", "copytarget", "datacopy", "datadir", "dataguard", "datalocation", "donor", "hostrecord", "longjob",
+            "readiness", "tprovision")
 # Here every tool answers at once; what is not so after that time stays so.
 HURRIED = {"cctrl": ("SECONDS = 60", "SECONDS = 5")}
 # Who of the example's salt-api.conf may do what, and the password.
@@ -56,7 +56,7 @@ def new_world():
                 "cluster": {site: {"state": "ONLINE", "appliedLastSeqno": 5}},
                 "cross_site": {other[site]: {"state": "ONLINE", "appliedLastSeqno": 5}},
                 # What the extension itself leaves on a node.
-                **{"record": None, "marker": None, "lease": None, "filled": None, "jobs": {}, "saved": None},
+                **dict.fromkeys(("record", "ahead", "marker", "lease", "filled", "saved")), "jobs": {},
             } for site, nodes in SITES.items() for node in nodes
         },
     }

@@ -352,7 +352,7 @@ def test_an_approved_plan_is_run_and_shown_to_its_end(page, master, world, tmp_p
     page.until_said("#headlines", "All sites stand well")
     (run,) = runs(master)
     assert (run["state"], run["attempts"][0]["who"], run["plan_id"]) == ("done", "adam", plan)
-    assert len(page.all("[data-run] .steps > li.good")) == len(run["plan"]) == 22
+    assert len(page.all("[data-run] .steps > li.good")) == len(run["plan"]) == 24
     assert "1 rows of 1 tables are equal on all nodes" in page.text("[data-run]")
     assert "east1: " in page.text("[data-run] pre")
     page.until_said("#memory", f"{plan}: used; approved by adam")
@@ -363,7 +363,7 @@ def test_a_run_that_fails_says_where_why_and_how_it_goes_on(page, master, world)
     world.change(faults={"east1 mysqld.stop": "lie"})
     assert master.salt_run_cli(timeout=180).run("state.orch", "orch.reprovision").returncode != 0
     page.start("lucy")
-    page.until_said("#headlines", "The run of east is failed: 7 of 22 steps done, at 07 mysqld stopped")
+    page.until_said("#headlines", "The run of east is failed: 6 of 24 steps done, at 07 mysqld stopped")
     assert "mariadb is running, not stopped" in page.text("[data-run] details[open] pre")
     assert "salt-run state.orch orch.reprovision pillar='" in page.text("[data-run] code")
 

@@ -100,7 +100,8 @@ def test_plan_waits_for_a_person_and_an_open_one_is_enough(master, minions, worl
     assert "1 rows of app.words" in note["why"] and note["saved"] is None
     assert (plan["state"], plan["by"], plan["why"]) == ("open", "event", note["why"])
     assert plan["binding"]["order"] == {
-        "failed": "east", "definitive": "west", "donor": "west2", "method": "rsync", "replica_method": "xtrabackup"}
+        "failed": "east", "definitive": "west", "donor": "west2", "method": "rsync", "warm": True,
+        "replica_method": "xtrabackup"}
     (check,) = checks(master)
     assert (check["verdict"], check["reference"], check["looked_at"]) == ("drifted", "west", ["west2", "east2"])
     assert plan["lost"]["rows"]["tables"] == {

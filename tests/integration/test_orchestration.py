@@ -41,14 +41,16 @@ def test_a_whole_run_and_the_reason_that_a_second_one_needs(master, world):
     assert code == 0
     record = latest(master)
     assert (record["state"], record["primary"], record["donor"]) == ("done", "east1", "west2")
-    assert list(record["steps"]) == record["plan"] and len(record["plan"]) == 22
+    assert list(record["steps"]) == record["plan"] and len(record["plan"]) == 24
     after = world.state()
     assert {node["data"] for node in after["nodes"].values()} == {"good"}
     assert after["sites"]["east"]["policy"] == "AUTOMATIC" and after["sites"]["east"]["routers"] == "ONLINE"
     done = [(entry[0], entry[1]) for entry in world.journal()]
     in_order = [
         ("east1", "cctrl.policy"), ("east1", "cctrl.routers"), ("west1", "trepctl.offline"), ("west1", "trepctl.reset"),
-        ("east1", "cctrl.shun"), ("west2", "cctrl.shun"), ("east1", "datadir.empty"), ("west2", "datacopy.sync"),
+        ("east1", "cctrl.shun"), ("east1", "mysqld.stop"), ("east1", "datadir.empty"), ("west2", "datacopy.ahead"),
+        ("west2", "datacopy.again"), ("west2", "cctrl.shun"), ("west2", "mysqld.stop"), ("west2", "datacopy.files"),
+        ("west2", "datacopy.sync"),
         ("west2", "mysqld.start"), ("west2", "cctrl.recover"), ("east1", "mysqld.start"), ("east1", "trepctl.reset"),
         ("east1", "cctrl.welcome"), ("east2", "tprovision"), ("east1", "trepctl.heartbeat"), ("east1", "cctrl.routers"),
         ("east1", "cctrl.policy"),
@@ -66,18 +68,28 @@ def test_a_whole_run_and_the_reason_that_a_second_one_needs(master, world):
     world.change(journal=[])
     comment = refused(master, world)
     assert "There is nothing to repair" in comment and '"insist": true' in comment
-    code, _ = orchestrate(master, order(failed="east", definitive="west", insist=True))
-    assert code == 0 and ("west2", "datacopy.sync") in [(entry[0], entry[1]) for entry in world.journal()]
+    # This time as the manual has it: all of the copy with the donor out of service.
+    code, states = orchestrate(master, order(failed="east", definitive="west", insist=True, warm=False))
+    done = [(entry[0], entry[1]) for entry in world.journal()]
+    assert code == 0 and [did for did in done if did[1].startswith("datacopy.")] == [
+        ("west2", "datacopy.files"), ("west2", "datacopy.sync")]
+    assert done.index(("west2", "cctrl.shun")) < done.index(("west2", "datacopy.sync"))
+    left_out = [state["name"] for state in states if state["comment"] == "No step of a cold copy."]
+    assert left_out == ["10 data copied ahead", "10 data streamed from the donor", "10 backup prepared"]
+    record = latest(master)
+    assert list(record["steps"]) == record["plan"] and len(record["plan"]) == 23
+    assert not set(left_out) & set(record["plan"])
 
 
 def test_test_mode_changes_nothing_and_tells_every_step(master, world):
     before = world.state()
     code, states = orchestrate(master, "test=True")
-    assert code == 0 and len(states) == 22
+    assert code == 0 and len(states) == 26
     assert world.state() == before and world.journal() == [] and latest(master) is None
     told = {state["name"]: state["comment"] for state in states}
     assert "/nowhere/mysql" in told["08 data locations emptied"]
     assert "tprovision -s east1" in told["16 replicas provisioned"]
+    assert "copied to east1 while the server here goes on serving" in told["10 data copied ahead"]
 
 
 @pytest.mark.parametrize("words, expected", [
@@ -112,19 +124,26 @@ def test_unreadable_output_names_the_node_and_quotes_the_tool(master, world):
     assert "east2: cctrl's answer to ls cannot be read" in comment and "state ONLI" in comment
 
 
-@pytest.mark.parametrize("fault, step, node", [
-    ({"west2 cctrl.shun": "lie"}, "06 donor shunned, its replicator offline", "west2"),
-    ({"west1 trepctl.reset": "fail"}, "03 cross-site service of the failed site reset", "west1"),
-    ({"east1 mysqld.stop": "lie"}, "07 mysqld stopped", "east1"),
+EMPTIED = [("east1", "datadir.empty")]
+AHEAD = [("west2", "datacopy.ahead"), ("west2", "datacopy.again")]
+
+
+@pytest.mark.parametrize("fault, step, node, touched", [
+    ({"west1 trepctl.reset": "fail"}, "03 cross-site service of the failed site reset", "west1", []),
+    ({"east1 mysqld.stop": "lie"}, "07 mysqld stopped", "east1", []),
+    ({"west2 datacopy.ahead": "fail"}, "10 data copied ahead", "west2", EMPTIED),
+    ({"west2 cctrl.shun": "lie"}, "06 donor shunned, its replicator offline", "west2", [*EMPTIED, *AHEAD]),
+    ({"west2 mysqld.stop": "lie"}, "07 mysqld of the donor stopped", "west2", [*EMPTIED, *AHEAD]),
 ])
-def test_a_failing_step_stops_the_run_and_the_same_command_completes_it(master, world, fault, step, node):
+def test_a_failing_step_stops_the_run_and_the_same_command_completes_it(master, world, fault, step, node, touched):
     world.change(faults=fault)
     code, states = orchestrate(master)
     assert code != 0
     failed = [state for state in states if state["result"] is False]
     assert failed[0]["name"] == step
     assert f"{node}: " in failed[0]["comment"] and "run it again" in failed[0]["comment"]
-    assert not [entry for entry in world.journal() if entry[1].startswith(("datadir.", "datacopy."))]
+    assert [(entry[0], entry[1]) for entry in world.journal()
+            if entry[1].startswith(("datadir.", "datacopy."))] == touched
     assert world.state()["sites"]["east"]["policy"] == "MAINTENANCE"
     assert world.state()["sites"]["east"]["routers"] == "OFFLINE"
     record = latest(master)

@@ -74,9 +74,10 @@ def test_a_plan_changes_nothing_and_once_approved_it_is_run_once(master, world):
     assert world.state() == before and world.journal() == [] and runs(master) == []
     assert (made["site"], made["state"], made["by"]) == ("east", "open", "root")
     assert made["binding"]["order"] == {
-        "failed": "east", "definitive": "west", "donor": "west2", "method": "rsync", "replica_method": "xtrabackup"}
+        "failed": "east", "definitive": "west", "donor": "west2", "method": "rsync", "warm": True,
+        "replica_method": "xtrabackup"}
     steps = {step["step"]: step for step in made["steps"]}
-    assert len(steps) == 22 and all(step["needed"] for step in steps.values())
+    assert len(steps) == 24 and all(step["needed"] for step in steps.values())
     assert steps["03 cross-site service of the failed site reset"]["nodes"] == ["west1", "west2"]
     assert steps["16 replicas provisioned"]["nodes"] == ["east2"]
     assert any("/nowhere/mysql" in what for what in steps["08 data locations emptied"]["what"])

@@ -8,7 +8,7 @@ from selenium.webdriver.common.by import By
 from tests.support.browser import chromium, size
 from tests.support.loader import load
 from tests.unit.modules.test_runpage import command, standing
-from tests.unit.modules.test_runreport import PLAN, record, step
+from tests.unit.modules.test_runreport import COPY, PLAN, record, step
 
 runpage = load("_modules", "runpage")
 runreport = load("_modules", "runreport")
@@ -35,7 +35,7 @@ def shown(browser, tmp_path):
     """A run that has stopped, with all that can be on a page, and with words that do not fit any."""
     run = record(
         state="failed", attempts=record()["attempts"] * 2, before=standing("ONLINE", 7), after=None,
-        steps={"00 preflight": step(), runreport.COPY: step("failed", at=7, comment=f"m-west2: {LONG}")},
+        steps={"00 preflight": step(), COPY: step("failed", at=7, comment=f"m-west2: {LONG}")},
         findings=[{"node": "m-east1", "level": "warning", "what": LONG, "do": LONG}])
     asked = {"answers": {"m-east1": [command(answer=LONG), command(typed=["set policy maintenance", "ls"])]},
              "faults": {"m-west2": f"does not answer: {LONG}"}}
@@ -60,7 +60,7 @@ def test_nothing_is_cut_off_and_nothing_needs_scrolling_aside(shown, tmp_path, w
 def test_the_step_that_failed_is_open_and_the_others_open_by_a_click(shown):
     size(shown, *WIDE)
     failed = shown.find_element(By.CSS_SELECTOR, "details[open]")
-    assert failed.find_element(By.TAG_NAME, "summary").text == runreport.COPY
+    assert failed.find_element(By.TAG_NAME, "summary").text == COPY
     assert "rsync: [receiver] write failed" in failed.find_element(By.TAG_NAME, "pre").text
     node = shown.find_element(By.CSS_SELECTOR, "details:has(.command)")
     said = node.find_element(By.CSS_SELECTOR, ".command pre")

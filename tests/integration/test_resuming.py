@@ -65,7 +65,7 @@ def test_a_run_that_fails_after_the_copy_goes_on_without_a_second_one(master, wo
     status = ask(master, "status", "east")["east"]["run"]
     run = runs(master)[0]
     assert (status["run"], status["state"], status["step"], status["steps"], status["attempts"]) == (
-        run, "failed", STARTED, "12 of 22", 1)
+        run, "failed", STARTED, "14 of 24", 1)
     assert (status["donor"], status["donor_state"], status["process"]) == ("west2", "returned", None)
     assert "run it again" in status["next"] and '"failed": "east"' in status["next"]
     look = ask(master, "preflight")

@@ -62,7 +62,7 @@ def test_a_report_of_a_run_for_a_ticket_for_programs_and_as_a_page(master, world
     done = master.salt_run_cli(timeout=60).run("reprovision.report", "east", "page=True")
     assert done.returncode == 0
     report = json.loads(done.stdout)
-    assert (report["state"], report["donor"], len(report["steps"])) == ("done", "west2", 22)
+    assert (report["state"], report["donor"], len(report["steps"])) == ("done", "west2", 24)
     assert {step["state"] for step in report["steps"]} == {"done"}
     (outage,) = report["donor_out"]
     taken, given_back = (next(step for step in report["steps"] if step["name"].startswith(number))

@@ -42,9 +42,13 @@ WORK = {
     "04": ("east2", "trepctl", "offline"),
     "05": ("east1", "cctrl", "shun"),
     "06": ("west2", "cctrl", "shun"),
-    "07": ("east1", "systemctl", "stop"),
+    "07 mysqld stopped": ("east1", "systemctl", "stop"),
+    "07 mysqld of the donor stopped": ("west2", "systemctl", "stop"),
     "08": ("east1", "cctrl", "ls"),
-    "10": ("west2", "rsync", "--stats"),
+    "10 data copied ahead": ("west2", "rsync", "--from0"),
+    "10 data copied from the donor": ("west2", "rsync", "--from0"),
+    "10 data streamed from the donor": ("west2", "mariadb-backup", "--backup"),
+    "10 backup prepared": ("east1", "mariadb-backup", "--prepare"),
     "11": ("west2", "cctrl", "recover"),
     "12": ("east1", None, None),
     "13": ("east1", "systemctl", "start"),
@@ -60,25 +64,30 @@ WORK = {
 }
 # What tests/run --all does of it: at the steps where most harm could be done.
 SUBSET = (
-    ("08", "tool lies"), ("07", "minion killed"), ("10", "salt-run killed"), ("10", "network cut"), ("10", "disk full"),
-    ("16", "power cut"),
+    ("08", "tool lies"), ("07 mysqld stopped", "minion killed"), ("10 data copied ahead", "network cut"),
+    ("10 data copied from the donor", "salt-run killed"), ("10 data copied from the donor", "network cut"),
+    ("10 data copied from the donor", "disk full"), ("16", "power cut"),
 )
+# The pillar's method, and the way to copy that it makes.
+METHODS = {"rsync": "warm", "mariabackup": "hot"}
 
 
-def steps():
-    """The orchestration's steps in their order, from the very file."""
-    text = (REPOSITORY / "orch/reprovision.sls").read_text()
-    return re.findall(r"^(\S[^#\n]*):$", re.sub(r"\{#.*?#\}", "", text, flags=re.DOTALL), re.MULTILINE)
+def steps(way="warm"):
+    """The steps of a run in their order, from the very file."""
+    text = re.sub(r"\{#.*?#\}", "", (REPOSITORY / "orch/reprovision.sls").read_text(), flags=re.DOTALL)
+    _, *parts = re.split(r"^(\S[^#\n]*):$", text, flags=re.MULTILINE)
+    ways = [re.search(r"- ways: \[(.*)\]", body) for body in parts[1::2]]
+    return [name for name, found in zip(parts[::2], ways) if not found or way in found[1].split(", ")]
 
 
 def key(step):
-    return step[:2] if step[:2].isdigit() else step
+    return step if step in WORK else step[:2]
 
 
-def cases():
+def cases(way="warm"):
     """[(step, fault)] of the whole matrix; where a step calls no tool there is none to misbehave."""
     return [
-        (step, fault) for step in steps() for fault in strikes.FAULTS
+        (step, fault) for step in steps(way) for fault in strikes.FAULTS
         if WORK[key(step)][1] or not fault.startswith("tool")
     ]
 
@@ -100,7 +109,8 @@ def report_drift(lab):
 
 
 class Matrix:
-    def __init__(self, name, results):
+    def __init__(self, name, results, method="rsync"):
+        self.method = method
         self.lab = plan.Lab(name=name, nodes=2, delays={}, disks={"east1": DISK_MB})
         self.results = results
         self.rows = None
@@ -112,7 +122,7 @@ class Matrix:
         shims.install(self.lab)
         pillar = self.lab.root(MASTER) / "srv/pillar/tungsten/reprovision.sls"
         standing = json.loads(pillar.read_text())
-        standing["tungsten"]["reprovision"]["patience"] = PATIENCE
+        standing["tungsten"]["reprovision"].update(patience=PATIENCE, method=self.method)
         pillar.write_text(json.dumps(standing))
         salt.ready(self.lab)
         data.wait_online(self.lab)
@@ -177,7 +187,7 @@ class Matrix:
                     strike.later(0, time.monotonic() - struck_at)
                 time.sleep(0.1)
             log.seek(0)
-            result["runs"].append({"code": orders.returncode, "end": _last_words(log.read()), "most_out": 0})
+            result["runs"].append({"code": orders.returncode, "end": salt.last_words(log.read()), "most_out": 0})
         result["violations"].extend(watch.end())
         result["runs"][-1]["most_out"] = watch.most_out
         return orders.returncode
@@ -214,18 +224,6 @@ class Matrix:
         data.start_load(self.lab, self.rows, LOAD_EVERY_MS)
 
 
-def _last_words(text):
-    """How a run ended, from what the orchestration answered: the failed step's comment."""
-    try:
-        # Salt's own farewells may follow the JSON.
-        answer, _ = json.JSONDecoder().raw_decode(text, text.index('{\n'))
-        states = next(iter(answer["data"].values()))
-        failed = [state for state in states.values() if state["result"] is False]
-        return (failed[0]["name"] + ": " + failed[0]["comment"])[:600] if failed else "completed"
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return text.strip()[-300:] or "no answer"
-
-
 def path_of(results, step, fault):
     return results / (re.sub(r"[^a-z0-9]+", "-", f"{step} {fault}".lower()) + ".json")
 
@@ -237,11 +235,11 @@ def verdict(result):
     return {0: "went through", 1: "1 repetition"}.get(repetitions, f"{repetitions} repetitions")
 
 
-def table(results):
+def table(results, way="warm"):
     """The whole matrix as Markdown: a row a step, a column a fault."""
     rows = [["step", *strikes.FAULTS], ["---"] * (1 + len(strikes.FAULTS))]
-    known = set(cases())
-    for step in steps():
+    known = set(cases(way))
+    for step in steps(way):
         row = [step]
         for fault in strikes.FAULTS:
             path = path_of(results, step, fault)
@@ -256,10 +254,10 @@ def table(results):
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def summary(results):
+def summary(results, way="warm"):
     done = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
     return {
-        "cases": len(cases()), "run": len(done),
+        "cases": len(cases(way)), "run": len(done),
         "violations": [f"{each['step']} × {each['fault']}" for each in done if each["violations"]],
         "went through": sum(verdict(each) == "went through" for each in done),
         "one repetition": sum(verdict(each) == "1 repetition" for each in done),
@@ -273,6 +271,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subset", action="store_true", help="only the cases that CI runs")
     parser.add_argument("--only", default="", metavar="WORDS", help="only cases whose step or fault contains this")
+    parser.add_argument("--method", choices=METHODS, default="rsync", help="how the data are copied (rsync)")
     parser.add_argument("--part", default="1/1", help="for several labs at once: 1/2 and 2/2 (1/1)")
     parser.add_argument("--lab", default="faults", help="name of the lab (faults)")
     parser.add_argument("--results", type=Path, default=Path("/var/tmp/tungsten-reprovision-faults"),
@@ -288,21 +287,22 @@ def main():
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         run([REPOSITORY / "tests/setup", "lab"], timeout=1200)
         go_through(options)
-    found = summary(options.results)
-    print(json.dumps(found, indent=1) if options.json else f"{table(options.results)}\n\n{json.dumps(found, indent=1)}")
-    raise SystemExit(1 if found["violations"] else 0)
+    way = METHODS[options.method]
+    found = json.dumps(summary(options.results, way), indent=1)
+    print(found if options.json else f"{table(options.results, way)}\n\n{found}")
+    raise SystemExit(1 if json.loads(found)["violations"] else 0)
 
 
 def chosen(options):
     part, parts = map(int, options.part.split("/"))
-    wanted = [(step, fault) for step, fault in cases()
+    wanted = [(step, fault) for step, fault in cases(METHODS[options.method])
               if not options.subset or (key(step), fault) in SUBSET]
     wanted = [case for case in wanted if options.only in f"{case[0]} × {case[1]}"]
     return wanted[part - 1::parts]
 
 
 def go_through(options):
-    matrix = Matrix(options.lab, options.results)
+    matrix = Matrix(options.lab, options.results, options.method)
     todo = [case for case in chosen(options) if not path_of(options.results, *case).exists()]
     try:
         for number, (step, fault) in enumerate(todo, start=1):

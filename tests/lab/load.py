@@ -30,8 +30,17 @@ def session():
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
+def last(journal):
+    """The last number that was committed by an earlier load, so that this one goes on from there."""
+    try:
+        with open(journal) as committed:
+            return max(map(int, committed.read().split()), default=0)
+    except FileNotFoundError:
+        return 0
+
+
 def main(site, rows, domain, sites, every_ms, journal):
-    client, number = session(), 0
+    client, number = session(), last(journal)
     with open(journal, "a", buffering=1) as committed:
         while True:
             time.sleep(int(every_ms) / 1000)

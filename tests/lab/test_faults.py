@@ -10,7 +10,7 @@ from labkit import data, hosts, invariants, salt
 from labkit.plan import MASTER
 
 # Each takes a minute or two: the deletion that a tool lies about, and the copy whose master dies.
-EVERY_TIME = (("08", "tool lies"), ("10", "salt-run killed"))
+EVERY_TIME = (("08", "tool lies"), ("10 data copied from the donor", "salt-run killed"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def stopped_run(matrix):
         process = subprocess.Popen(
             hosts.command(lab, MASTER, ["salt-run", "state.orch", "orch.reprovision", order, "--out=json"]),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert invariants.wait_until_step(lab, faultmatrix.FAILED, "07 mysqld stopped", known, lambda: False)
+        step = "07 mysqld of the donor stopped"
+        assert invariants.wait_until_step(lab, faultmatrix.FAILED, step, known, lambda: False)
         strike(lab, number)
         return process
 

@@ -4,7 +4,7 @@ import json
 
 import demo
 import pytest
-from labkit import configure, data, hosts, salt
+from labkit import configure, data, hosts, invariants, salt
 from labkit.plan import MASTER
 
 FAILED, DEFINITIVE = demo.FAILED, demo.DEFINITIVE
@@ -80,6 +80,9 @@ def test_a_composite_installation_is_refused(lab):
     ("sudo -n rsync --server -e.Lsf . /etc/sudoers.d/mine", "password is required"),
     ("sudo -n rsync --server --daemon --config /tmp/c . /var/lib/reprovision/ownership.json", "not allowed to execute"),
     ("sudo -n rsync --server -e.Lsf --sender . /etc/shadow", "not allowed to execute"),
+    ("sudo -n -u mysql mbstream -x -p 4 -C /tmp", "password is required"),
+    ("sudo -n -u mysql id", "password is required"),
+    ("ssh -o BatchMode=yes east1 sudo -n -u mysql mbstream -x -p 4 -C /tmp", "not for: sudo -n -u mysql mbstream"),
     ("ssh -o BatchMode=yes east1 id", "this key is for copies by reprovision only, not for: id"),
     ("ssh -o BatchMode=yes east1", "not for: a shell"),
     ("ssh -o BatchMode=yes east1 'sudo -n rsync --version; id'", "not for: sudo -n rsync --version; id"),
@@ -129,7 +132,7 @@ def test_a_drifted_site_is_repaired_under_load(lab, wide_area):
     assert len({str(before[host]) for host in lab.site_nodes()[DEFINITIVE]}) == 1
     assert len({str(sums) for sums in before.values()}) == 1 + lab.nodes
     committed = data.committed(lab, DEFINITIVE)
-    code, states = orchestrate(lab)
+    code, states = orchestrate(lab, order(compress="none"))
     assert [(state["name"], state["comment"]) for state in states if state["result"] is not True] == []
     assert code == 0
     assert data.committed(lab, DEFINITIVE) > committed
@@ -147,12 +150,35 @@ def prove(lab, identities):
 def test_the_copy_took_longer_than_one_call_for_it(lab):
     """Else nobody would have seen what a state that is applied again makes of it."""
     record = salt.call(lab, ["salt-run", "reprovision.record", FAILED, "--out=json"])
-    assert record["steps"]["10 data copied from the donor"]["seconds"] > 10
+    assert record["steps"]["10 data copied ahead"]["seconds"] > 10
 
 
 def test_a_second_run_is_refused_and_says_how_to_insist(lab):
     comment = refused(lab)
     assert "There is nothing to repair" in comment and '"insist": true' in comment
+
+
+@pytest.fixture
+def newer_tprovision(lab):
+    """One that takes several targets from one source."""
+    undo = [emulate(lab, host, locks_source=False) for host in lab.site_nodes()[FAILED]]
+    yield
+    for each in undo:
+        each()
+
+
+def test_a_hot_copy_repairs_it_and_the_donor_serves_all_the_while(lab, newer_tprovision):
+    identities = data.identity(lab, "east1")
+    data.make_drift(lab, FAILED, lab.rows)
+    watch = invariants.Watch(lab, FAILED, DEFINITIVE)
+    watch.start()
+    code, states = orchestrate(lab, order(method="mariabackup", replica_parallel=2, insist=True))
+    assert watch.end() == []
+    assert [(state["name"], state["comment"]) for state in states if state["result"] is not True] == []
+    assert code == 0 and watch.most_out == 0
+    record = salt.call(lab, ["salt-run", "reprovision.record", FAILED, "--out=json"])
+    assert "donor_outages" not in record and "11 donor given back" not in record["plan"]
+    prove(lab, identities)
 
 
 @pytest.mark.long

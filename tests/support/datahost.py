@@ -1,4 +1,5 @@
-"""A host whose data may be emptied, for the unit tests of hostrecord, datalocation, dataguard, datacopy and datadir.
+"""A host whose data may be emptied, for the unit tests of hostrecord, datalocation, dataguard, copystreams, copytarget,
+datacopy and datadir.
 
 These are the real ones and call one another, over a real directory; the server, the cluster and the topology beneath
 them say what ``facts`` says. Each test spoils something of that.
@@ -10,6 +11,8 @@ from unittest.mock import create_autospec
 from tests.support.loader import load
 
 cctrl = load("_modules", "cctrl")
+copystreams = load("_modules", "copystreams")
+copytarget = load("_modules", "copytarget")
 datacontent = load("_modules", "datacontent")
 datacopy = load("_modules", "datacopy")
 datadir = load("_modules", "datadir")
@@ -24,6 +27,14 @@ BINLOGS = ["mysql-bin.[0-9]*", "mysql-bin.index", "mysql-bin.state"]
 
 # What these modules call of one another.
 REAL = {
+    "copystreams.split": copystreams.split,
+    "copystreams.touched": copystreams.touched,
+    "copytarget.address": copytarget.address,
+    "copytarget.guard_places": copytarget.guard_places,
+    "copytarget.record": copytarget.record,
+    "copytarget.ssh": copytarget.ssh,
+    "copytarget.tell": copytarget.tell,
+    "copytarget.transport": copytarget.transport,
     "datadir.begun": datadir.begun,
     "dataguard.check": dataguard.check,
     "dataguard.cluster": dataguard.cluster,
@@ -37,6 +48,7 @@ REAL = {
     "datalocation.measure": datalocation.measure,
     "datalocation.named": datalocation.named,
     "datalocation.outside": datalocation.outside,
+    "hostrecord.boot": hostrecord.boot,
     "hostrecord.folder": hostrecord.folder,
     "hostrecord.load": hostrecord.load,
     "hostrecord.path": hostrecord.path,
@@ -101,8 +113,9 @@ def spoil(facts, keys, value):
 def run_all(argv, **kwargs):
     """Salt's own, as far as these modules rely on it."""
     assert kwargs["python_shell"] is False
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return {"retcode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+    done = subprocess.run(argv, capture_output=True, check=False)
+    encoding = kwargs.get("output_encoding", "utf-8")
+    return {"retcode": done.returncode, "stdout": done.stdout.decode(encoding), "stderr": done.stderr.decode(encoding)}
 
 
 def new_functions(facts):
@@ -135,4 +148,59 @@ def new_functions(facts):
 
 def loader_modules(functions):
     """What ``configure_loader_modules`` has to return."""
-    return {module: {"__salt__": functions} for module in (hostrecord, datalocation, dataguard, datacopy, datadir)}
+    modules = (hostrecord, datalocation, dataguard, copystreams, copytarget, datacopy, datadir)
+    return {module: {"__salt__": functions} for module in modules}
+
+
+# {what is wrong: (where in the facts of ``become_donor``, the value there, what is said of it)}: what the target tells.
+UNFIT_TARGET = {
+    "own site": (["node", "site"], "east", "not a host of the failed site"),
+    "server there": (["pgrep"], 0, "process"),
+    "cannot tell": (["pgrep"], 255, "no server runs there"),
+    "in use again": (["record", "state"], "owned", "has not been emptied"),
+    "half emptied": (["record", "state"], "emptying", "has not been emptied"),
+    "other site": (["record", "site"], "north", "has not been emptied"),
+    "other host": (["record", "host"], "east2", "has not been emptied"),
+    "other run": (["record", "run"], "r-0", "emptied for run r-0, not for r-1"),
+    "other donor": (["record", "donor"], "west2", "for donor west2"),
+}
+# The same of the places there.
+UNFIT_PLACES = {
+    "no room": (["record", "directories", "datadir", "free"], 1, "has room for 1"),
+    "strange path": (["record", "directories", "datadir", "path"], "/x;reboot", "plain absolute"),
+    "other locations": (
+        ["record", "directories", "innodb_undo_directory"], {"path": "/undo", "free": 10**12, "device": 1},
+        "locations differ"),
+}
+
+
+def become_donor(facts, functions, program):
+    """
+    Make this host west3, and east1 one that has been emptied for it; rsync and ssh say what ``facts`` says of east1.
+
+    What else is run, but find, is answered by ``program(words)``. ``facts["asked"]`` is filled with the words of all
+    that was asked of the target, ``facts["told"]`` with what its record was made.
+    """
+    facts["node"].update(site="west", service="west", host="west3", minion="w3.example")
+    facts["ls"] = {"service": "west", "datasources": {"west3": {"role": "slave", "state": "SHUNNED"}}}
+    places = {"datadir": {"path": "/data on east", "files": [], "free": 10**12, "device": 1}}
+    facts.update(pgrep=1, asked=[], told=[], record={
+        "state": "emptied", "run": "r-1", "site": "east", "donor": "west3", "host": "east1", "boot": "b-1",
+        "directories": places})
+
+    def programs(argv, **kwargs):
+        words = argv[3:] if argv[0] == "timeout" else argv
+        if words[0] == "find":
+            return run_all(argv, **kwargs)
+        if "ownership.json" not in " ".join(argv) and "pgrep" not in argv[-1]:
+            return program(words)
+        facts["asked"].append(argv)
+        if "pgrep" in argv[-1]:
+            return {"retcode": facts["pgrep"], "stdout": "812", "stderr": ""}
+        if argv[-1].endswith("ownership.json"):
+            facts["told"].append(hostrecord.load("target-east1.json"))
+        else:
+            hostrecord.save("target-east1.json", facts["record"])
+        return {"retcode": 0, "stdout": "", "stderr": ""}
+
+    functions["cmd.run_all"].side_effect = programs

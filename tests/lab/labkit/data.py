@@ -60,7 +60,7 @@ def fill(lab, megabytes):
     text += """
         CREATE TABLE ledger (site CHAR(12), number BIGINT, at DATETIME(6), note VARCHAR(100),
                              PRIMARY KEY (site, number));"""
-    everywhere(lab, lambda host: sql(lab, host, text))
+    everywhere(lab, lambda host: sql(lab, host, text, timeout=3600))
     return rows
 
 

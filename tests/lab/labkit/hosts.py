@@ -84,13 +84,14 @@ def _control_group_roots():
             yield Path(where)
 
 
-def _control_groups(lab, host):
+def control_groups(lab, host):
+    """Where the kernel counts what a host's processes use, and systemd lays out its units."""
     return [root / f"reprovision-{lab.name}-{host}" for root in _control_group_roots()]
 
 
 def _enter_control_group(lab, host):
     """Without one of its own, the systemd of every host would manage the same group."""
-    for group in _control_groups(lab, host):
+    for group in control_groups(lab, host):
         group.mkdir(exist_ok=True)
         (group / "cgroup.procs").write_text(str(os.getpid()))
 
@@ -180,7 +181,7 @@ def power_cut(lab, host, timeout=30):
     if pid:
         _kill(pid)
     _until(lambda: not _supervisors(lab, host), timeout, f"{host} to be gone", quiet=True)
-    for group in _control_groups(lab, host):
+    for group in control_groups(lab, host):
         _until(lambda group=group: not group.exists() or _removed(group), timeout, f"{host}'s processes to be gone",
                quiet=True)
 
@@ -229,7 +230,7 @@ def _mounts(lab):
 
 def _remove_control_groups(lab):
     """End what is left in the hosts' control groups, which is all of a host whose nspawn was killed; remove them."""
-    groups = [group for host in lab.hosts() for group in _control_groups(lab, host)]
+    groups = [group for host in lab.hosts() for group in control_groups(lab, host)]
     _until(lambda: all([_removed(group) for group in groups]), 30, "the hosts' processes to be gone")
 
 

@@ -50,3 +50,15 @@ def answer(lab, argv, timeout=300):
         return done.returncode, json.loads(text[start:]), done.stderr
     except ValueError:
         raise LabError(f"{' '.join(argv)} did not answer JSON: {text[-500:]}{done.stderr[-500:]}") from None
+
+
+def last_words(text):
+    """How a run ended, from what the orchestration answered: the failed step's comment."""
+    try:
+        # Salt's own farewells may follow the JSON.
+        answer, _ = json.JSONDecoder().raw_decode(text, text.index('{\n'))
+        states = next(iter(answer["data"].values()))
+        failed = [state for state in states.values() if state["result"] is False]
+        return (failed[0]["name"] + ": " + failed[0]["comment"])[:600] if failed else "completed"
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return text.strip()[-300:] or "no answer"

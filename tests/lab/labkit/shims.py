@@ -1,11 +1,11 @@
-"""Make standard tools of a node fail on order: shims before systemctl and rsync in the PATH of its services.
+"""Make standard tools of a node fail on order: shims before them in the PATH of its services.
 
 A fault is a file that the shim finds, obeys once and removes: ``{"words": "stop", "how": "fail" | "lie" | "hang"}``.
 """
 
 import json
 
-TOOLS = ("systemctl", "rsync")
+TOOLS = ("systemctl", "rsync", "mariadb-backup")
 ORDER = "var/tmp/lab-fault-{tool}"
 SHIM = """\
 #!/usr/bin/python3

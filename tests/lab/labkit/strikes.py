@@ -67,7 +67,7 @@ class ToolHangs(Tool):
     def later(self, seconds, passed):
         if self.helped or passed < PATIENCE_WITH_A_HANGING_COPY:
             return
-        if self.at["tool"] == "rsync":
+        if self.at["tool"] in ("rsync", "mariadb-backup"):
             self.helped = True
             hosts.execute(self.lab, MASTER, ["salt-run", "reprovision.abort", "east", "the copy hangs", "wait=1"],
                           capture=True, timeout=120)

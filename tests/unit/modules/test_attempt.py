@@ -45,8 +45,8 @@ def process(monkeypatch):
 
 
 def order(**more):
-    return {"failed": "east", "definitive": "west", "method": "rsync", "replica_method": "xtrabackup",
-            "insist": False, "fresh": False, "donor_lease": 900, **more}
+    return {"failed": "east", "definitive": "west", "method": "rsync", "warm": True,
+            "replica_method": "xtrabackup", "insist": False, "fresh": False, "donor_lease": 900, **more}
 
 
 def test_only_on_the_master():
@@ -98,8 +98,19 @@ class TestRefuseRepetition:
             "There is nothing to repair: site east was re-provisioned and verified at 2026-01-02T00:00:00Z (run "
             f"{RUN}), and no drift of it has been proved since. If you know better, insist: "
             "salt-run state.orch orch.reprovision "
-            'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "method": "rsync", '
+            'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "method": "rsync", "warm": true, '
             '"replica_method": "xtrabackup", "insist": true}}\'')
+
+    def test_the_command_that_insists_orders_the_same_way_to_copy(self):
+        with pytest.raises(CommandExecutionError, match='"method": "rsync", "warm": false, "replica_method"'):
+            attempt.refuse_repetition("east", DONE, order(warm=False))
+
+    def test_the_command_that_insists_names_a_donor_only_if_one_was_ordered(self):
+        with pytest.raises(CommandExecutionError, match='"donor": "west2"'):
+            attempt.refuse_repetition("east", DONE, order(donor="west2"))
+        with pytest.raises(CommandExecutionError) as error:
+            attempt.refuse_repetition("east", DONE, order(donor=None))
+        assert "donor" not in str(error.value)
 
 
 class TestRefuseHalfBuilt:
@@ -141,6 +152,7 @@ class TestBegin:
             "donor": "west2",
             "primaries": {"east": "east1", "west": "west1"},
             "method": "rsync",
+            "warm": True,
             "replica_method": "xtrabackup",
             "nodes": {"east": {"east1": "m1", "east2": "m2"}, "west": {"west1": "west1", "west2": "west2"}},
             "bytes": 77,
@@ -152,6 +164,9 @@ class TestBegin:
             "copied": False,
             "steps": {},
         }
+
+    def test_it_holds_the_way_to_copy(self, topology):
+        assert attempt.begin(RUN, order(warm=False), self.FOUND, topology, PLAN)["warm"] is False
 
     def test_the_primary_is_the_failed_sites(self, topology):
         found = {**self.FOUND, "donor": "east2"}

@@ -25,12 +25,14 @@ def configure_loader_modules(functions):
     return datahost.loader_modules(functions)
 
 
-@pytest.mark.parametrize("tool", ["find", "rsync", "chown"])
-def test_without_a_tool_none_of_the_modules_loads(tool, monkeypatch):
-    modules = (datadir, dataguard, datalocation, datacopy)
-    assert [module.__virtual__() for module in modules] == ["datadir", "dataguard", "datalocation", "datacopy"]
+@pytest.mark.parametrize("tool, modules", [
+    *((tool, (datadir, dataguard, datalocation, datacopy)) for tool in ("find", "rsync")),
+    ("chown", (datadir, dataguard, datalocation))])
+def test_without_a_tool_none_of_the_modules_loads(tool, modules, monkeypatch):
+    assert [module.__virtual__() for module in modules] == [module.__virtualname__ for module in modules]
     monkeypatch.setattr(datadir.salt.utils.path, "which", lambda name: None if name == tool else name)
-    assert [module.__virtual__() for module in modules] == [(False, f"not in the PATH: {tool}")] * 4
+    assert [module.__virtual__() for module in modules] == [
+        (False, f"not in the PATH: {tool}")] * len(modules)
 
 
 # --- emptying
@@ -245,6 +247,72 @@ def test_what_is_not_this_runs_complete_copy_is_not_taken_into_use(tmp_path, rec
     with pytest.raises(CommandExecutionError, match=f"not the complete copy of run {run}"):
         datadir.own(run)
     assert os.listdir(tmp_path / "data") == []
+
+
+# --- a host that has booted
+
+
+@pytest.fixture
+def reboot(functions):
+    """From the call on, the host has booted once more."""
+    return lambda boot="later": setattr(functions["hostrecord.boot"], "side_effect", lambda: boot)
+
+
+def test_which_boot_it_was_emptied_in_is_remembered(tmp_path):
+    datadir.empty("east", "west3", "r-1")
+    assert hostrecord.load("ownership.json")["boot"] == hostrecord.boot()
+
+
+@pytest.mark.parametrize("state", ["emptied", "copied"])
+def test_what_was_copied_before_a_boot_is_no_copy_and_is_emptied_again(tmp_path, reboot, state):
+    """What was not written through to the disk by then is lost, whatever the donor has seen here."""
+    os.chmod(tmp_path / "data", 0o750)
+    datadir.empty("east", "west3", "r-1")
+    (tmp_path / "data" / "ibdata1").write_text("half", encoding="utf-8")
+    complete(state=state)
+    os.chmod(tmp_path / "data", 0o777)
+    reboot()
+    assert datadir.copy() is None and not datadir.emptied("east", "west3", "r-1")
+    with pytest.raises(CommandExecutionError, match="has booted since it was emptied.*copied anew"):
+        datadir.own("r-1")
+    assert os.listdir(tmp_path / "data") == ["ibdata1"], "neither marked nor given away"
+    assert datadir.empty("east", "west3", "r-1")["datadir"]["entries"] == 1
+    assert os.listdir(tmp_path / "data") == []
+    record = hostrecord.load("ownership.json")
+    assert (record["state"], record["boot"], record["directories"]["datadir"]["mode"]) == ("emptied", "later", "0750")
+    assert datadir.emptied("east", "west3", "r-1")
+    complete()
+    assert datadir.copy() == {"run": "r-1", "state": "copied"}
+
+
+def test_in_use_a_boot_is_the_servers_own_affair(tmp_path, reboot):
+    datadir.empty("east", "west3", "r-1")
+    complete()
+    datadir.own("r-1")
+    reboot()
+    assert datadir.copy() == {"run": "r-1", "state": "owned"} and datadir.emptied("east", "west3", "r-1")
+    assert datadir.own("r-1") == [] and datadir.empty("east", "west3", "r-1") == {}
+
+
+def test_a_copy_that_is_on_the_disk_outlives_a_boot(reboot):
+    """One that was prepared here says so."""
+    datadir.empty("east", "west3", "r-1")
+    complete(boot=None)
+    reboot()
+    assert datadir.copy() == {"run": "r-1", "state": "copied"} and datadir.emptied("east", "west3", "r-1")
+    datadir.own("r-1")
+    assert datadir.copy()["state"] == "owned"
+
+
+def test_all_of_it_is_on_the_disk_before_it_is_said_to_be_in_use(monkeypatch):
+    said = []
+    monkeypatch.setattr(os, "sync", lambda: said.append((
+        hostrecord.load("ownership.json")["state"], datadir.misowned(), datadir._marked(datadir._wanted()[0]))))
+    datadir.empty("east", "west3", "r-1")
+    complete()
+    datadir.own("r-1")
+    assert said == [("copied", [], "r-1")]
+    assert hostrecord.load("ownership.json")["state"] == "owned"
 
 
 # --- which run's copy it is

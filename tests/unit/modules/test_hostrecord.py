@@ -74,3 +74,17 @@ def test_only_plain_file_names(name):
     for act in (hostrecord.path, hostrecord.load, lambda name: hostrecord.save(name, {})):
         with pytest.raises(SaltInvocationError, match="plain file name"):
             act(name)
+
+
+def test_one_boot_is_told_from_another(tmp_path, monkeypatch):
+    now = hostrecord.boot()
+    assert now == hostrecord.boot() and len(now) == 36 and now.strip() == now
+    monkeypatch.setattr(hostrecord, "BOOT", str(tmp_path / "boot_id"))
+    (tmp_path / "boot_id").write_text("0b9a3f0e-5b52-4dd0-9d34-0c0f3d0f2f11\n", encoding="ascii")
+    assert hostrecord.boot() == "0b9a3f0e-5b52-4dd0-9d34-0c0f3d0f2f11" != now
+
+
+def test_a_host_that_does_not_tell_its_boot_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(hostrecord, "BOOT", str(tmp_path / "none"))
+    with pytest.raises(OSError, match="none"):
+        hostrecord.boot()

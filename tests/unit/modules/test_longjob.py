@@ -15,6 +15,7 @@ longjob = load("_modules", "longjob")
 # systemctl show of systemd 252, for units that were run for it
 RUNNING = "ActiveState=active\nSubState=running\nResult=success\nExecMainCode=0\nExecMainStatus=0"
 EXITED = "ActiveState=active\nSubState=exited\nResult=success\nExecMainCode=1\nExecMainStatus=0"
+WELL = "ActiveState=active\nSubState=exited\nResult=success\nExecMainCode=1\nExecMainStatus=24"
 FAILED = "ActiveState=failed\nSubState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus=3"
 KILLED = "ActiveState=failed\nSubState=failed\nResult=signal\nExecMainCode=2\nExecMainStatus=9"
 LATE = "ActiveState=failed\nSubState=failed\nResult=timeout\nExecMainCode=2\nExecMainStatus=15"
@@ -95,7 +96,23 @@ def test_start_as_user_with_deadline(systemd, log_dir):
 def test_start_as_root_without_deadline(systemd):
     fake = systemd(ABSENT, RUNNING)
     longjob.start("clone-1", ["true"])
-    assert not [word for word in fake.calls[0] if "User=" in word or "RuntimeMaxSec" in word]
+    assert not [word for word in fake.calls[0] if "User=" in word or "RuntimeMaxSec" in word or "ExitStatus" in word]
+
+
+@pytest.mark.parametrize("well, told", [((24,), "24"), ((23, 24), "23 24"), ([23, "24"], "23 24")])
+def test_codes_that_are_as_good_as_0_are_told_to_systemd(systemd, well, told):
+    fake = systemd(ABSENT, RUNNING)
+    longjob.start("a", ["true"], well=well)
+    (argv,) = fake.calls
+    assert f"--property=SuccessExitStatus={told}" in argv[:argv.index("--")]
+
+
+@pytest.mark.parametrize("well", [("23 SIGKILL",), ("x",), (None,)])
+def test_only_codes_are_as_good_as_0(systemd, well):
+    fake = systemd(ABSENT)
+    with pytest.raises((ValueError, TypeError)):
+        longjob.start("a", ["true"], well=well)
+    assert fake.calls == []
 
 
 def test_log_is_for_root_only_and_the_earlier_one_is_kept(systemd, log_dir):
@@ -145,7 +162,7 @@ def test_start_quotes_systemd(systemd):
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {"name": "../a"}, {"name": ""}, {"name": "a b"}, {"name": "a" * 81}, {"name": "a\n"},
+        {"name": "../a"}, {"name": ""}, {"name": "a b"}, {"name": "a" * 101}, {"name": "a\n"},
         {"argv": []}, {"argv": "true"}, {"argv": ["a\nb"]}, {"argv": ["$HOME/tool"]},
         {"user": "Root"}, {"user": "a b"}, {"user": "root\n"}, {"deadline": 0}, {"deadline": "60"},
     ],
@@ -163,6 +180,7 @@ def test_start_refuses_bad_arguments(systemd, kwargs):
         (RUNNING, "running", None),
         (ENDING, "running", None),
         (EXITED, "done", 0),
+        (WELL, "done", 24),
         (FAILED, "failed", 3),
         (KILLED, "failed", -9),
         (LATE, "failed", -15),

@@ -201,6 +201,17 @@ def test_status_believes_processes_more_than_systemd(host, monkeypatch, active, 
     assert mysqld.status()["running"] is running
 
 
+@pytest.mark.parametrize("tool", ["mbstream", "mariadb-backup"])
+def test_a_backup_tool_in_its_directory_is_no_server(host, monkeypatch, tool):
+    """A run that is gone on with stops the server once more, while a stream is being unpacked there or prepared."""
+    found = [{"pid": 8, "name": tool, "datadir": "/var/lib/mysql"}]
+    host.answers = {"systemctl": shown("mariadb", ActiveState="inactive", Result="success", MainPID="0")}
+    monkeypatch.setattr(mysqld, "processes", lambda directory=None: found)
+    monkeypatch.setattr(mysqld, "settings", lambda: {"explicit": {"datadir": "/var/lib/mysql"}, "effective": {}})
+    now = mysqld.status()
+    assert now["running"] is False and now["processes"] == found
+
+
 @pytest.fixture
 def stopping(host, monkeypatch):
     conditions = []

@@ -27,8 +27,12 @@ TUNGSTEN = {
     "plans": {"second_person": True},
 }
 GIGA = 1_000_000_000
-STEPS = ["00 preflight", *planning.DONOR_OUT[:3], planning.COPY, planning.DONOR_OUT[3], "13 mysqld started",
+OUT, STOPPED, BACK = planning.DONOR_OUT
+STEPS = ["00 preflight", "07 mysqld stopped", planning.AHEAD, OUT, STOPPED, planning.COPY, BACK, "13 mysqld started",
          planning.REPLICAS, "complete"]
+COLD = [name for name in STEPS if name != planning.AHEAD]
+HOT = ["00 preflight", "07 mysqld stopped", planning.STREAM, planning.PREPARE, "13 mysqld started", planning.REPLICAS,
+       "complete"]
 WARNING = {"node": "m-east1", "level": "warning", "what": "its clock is off", "do": "Set it."}
 
 
@@ -78,6 +82,7 @@ def functions(positions, records):
         "readiness.text": create_autospec(readiness.text, side_effect=readiness.text),
         **{f"runwords.{name}": create_autospec(getattr(runwords, name), side_effect=getattr(runwords, name))
            for name in ("size", "duration")},
+        "topology.way": create_autospec(topology_module.way, side_effect=topology_module.way),
         "runrecord.every": create_autospec(
             runrecord.every, side_effect=lambda site: [run for run in records if run["failed"] == site]),
     }
@@ -88,21 +93,21 @@ def configure_loader_modules(functions):
     return {planning: {"__salt__": functions, "__opts__": {"__role": "master"}}}
 
 
-def listed(*left_out):
+def listed(*left_out, steps=STEPS):
     return [{"step": name, "nodes": ["m-east1"], "what": ["m-east1: would be done"], "needed": name not in left_out}
-            for name in STEPS]
+            for name in steps]
 
 
 def make(topology, found, losses=None, steps=None):
     return planning.make(topology, found, listed() if steps is None else steps, losses)
 
 
-def run(seconds, run=RUN, **more):
+def run(seconds, run=RUN, plan=STEPS, **more):
     """A record to learn from."""
     return {
-        "run": run, "state": "done", "failed": "east", "attempts": [{}], "plan": STEPS, "bytes": 2 * GIGA,
+        "run": run, "state": "done", "failed": "east", "attempts": [{}], "plan": plan, "bytes": 2 * GIGA,
         "replica_method": "xtrabackup", "nodes": TUNGSTEN["sites"] and {"east": TUNGSTEN["sites"]["east"]["nodes"]},
-        "steps": {name: {"state": "done", "seconds": seconds.get(name, 1.0)} for name in STEPS}, **more,
+        "steps": {name: {"state": "done", "seconds": seconds.get(name, 1.0)} for name in plan}, **more,
     }  # fmt: skip
 
 
@@ -114,7 +119,8 @@ def test_only_on_the_master():
 
 def test_the_names_of_the_steps_and_the_words_are_those_of_the_orchestration():
     sls = (ROOT / "orch/reprovision.sls").read_text()
-    for name in (planning.COPY, planning.REPLICAS, *planning.DONOR_OUT):
+    for name in (planning.AHEAD, planning.COPY, planning.STREAM, planning.PREPARE, planning.REPLICAS,
+                 *planning.DONOR_OUT):
         assert f"\n{name}:\n" in sls
     assert f'f"{planning.LEFT_OUT}{{run' in (ROOT / "_states/reprovision.py").read_text()
     unchanged = {"result": True, "changes": {}, "comment": "States ran successfully. No changes made to m."}
@@ -127,7 +133,7 @@ class TestBinding:
                         "cross_site_home": "/opt/replicator", "user": "tungsten",
                         "mysql": {"unit": "auto", "defaults_file": "/etc/mysql/my.cnf"}} for site in TUNGSTEN["sites"]}
         assert planning.binding(topology, found) == {
-            "order": {"failed": "east", "definitive": "west", "donor": "west2", "method": "rsync",
+            "order": {"failed": "east", "definitive": "west", "donor": "west2", "method": "rsync", "warm": True,
                       "replica_method": "xtrabackup"},
             "primaries": {"east": "east1", "west": "west1", "north": "north1"},
             "nodes": {site: settings["nodes"] for site, settings in TUNGSTEN["sites"].items()},
@@ -145,6 +151,7 @@ class TestBinding:
         lambda topology, found: found.update(donor="west1"),
         lambda topology, found: found.update(run=RUN),
         lambda topology, found: topology["reprovision"].update(method="tar"),
+        lambda topology, found: topology["reprovision"].update(warm=False),
         lambda topology, found: topology["reprovision"].update(replica_method="mysqldump"),
         lambda topology, found: topology["sites"]["north"]["nodes"].update(north1="another"),
         lambda topology, found: topology["sites"]["north"]["nodes"].update(north2="m-north2"),
@@ -169,6 +176,7 @@ class TestBinding:
         lambda topology, found: found["facts"]["m-east2"]["locations"].clear(),
         lambda topology, found: found.update(findings=[], why="another reason"),
         lambda topology, found: topology["reprovision"].update(patience=99, donor_lease=99, insist=True),
+        lambda topology, found: topology["reprovision"].update(compress="zstd", bwlimit=50, replica_parallel=2),
         lambda topology, found: topology["plans"].update(hours=1),
     ])
     def test_what_moves_all_the_time_does_not(self, topology, found, change):
@@ -232,6 +240,13 @@ class TestSteps:
             {"step": "13 started", "nodes": ["m-east1"], "needed": True, "what": ["m-east1: as it is now"]},
         ]
 
+    @pytest.mark.parametrize("way", ["cold", "warm"])
+    def test_one_that_the_way_to_copy_does_not_have_is_not_listed(self, topology, way):
+        states = {"a": self.state(0, "00 preflight", "Site east will be rebuilt."),
+                  "b": self.state(1, "10 ahead", f"No step of a {way} copy.", True),
+                  "c": self.state(2, "06 shunned", "m-west2: would be shunned")}
+        assert [step["step"] for step in planning.steps(states, topology)] == ["00 preflight", "06 shunned"]
+
     def test_one_that_fails_makes_no_plan(self, topology):
         states = {"a": self.state(0, "00 preflight", "it is locked", False),
                   "b": self.state(1, "01 policy", "One or more requisite failed", False)}
@@ -293,23 +308,115 @@ class TestExpected:
         assert expected["replicas"] == {"east2": rate, "east3": rate}
         assert expected["other"] == {"seconds": 120, "basis": "assumed: 120 s"}
         assert expected["total"]["seconds"] == 200 * 3 + 120
+        # Only what has changed meanwhile is left to copy.
+        assert expected["donor_outage"] == {
+            "seconds": 20 + 30, "basis": "assumed: 10% of the copy are left to it; assumed: 30 s beside the copy"}
+
+    def test_in_a_cold_run_the_donor_is_out_all_of_the_copy(self, topology, found):
+        topology["reprovision"]["warm"] = False
+        found["facts"]["m-west2"]["contents"] = contents(20 * GIGA)
+        expected = make(topology, found)["expected"]
+        assert expected["copy"]["seconds"] == 200 and expected["total"]["seconds"] == 200 * 3 + 120
         assert expected["donor_outage"] == {"seconds": 230, "basis": "assumed: 100 MB/s; assumed: 30 s beside the copy"}
 
+    def test_in_a_hot_run_it_is_never_out(self, topology, found):
+        topology["reprovision"]["method"] = "mariabackup"
+        found["facts"]["m-west2"]["contents"] = contents(20 * GIGA)
+        expected = make(topology, found, steps=listed(steps=HOT))["expected"]
+        assert expected["copy"]["seconds"] == 200 and expected["total"]["seconds"] == 200 * 3 + 120
+        assert expected["donor_outage"] == {"seconds": 0, "basis": "it goes on serving"}
+
+    def test_a_hot_run_learns_from_a_hot_one_what_was_streamed_and_prepared(self, topology, found, records):
+        topology["reprovision"]["method"] = "mariabackup"
+        records.append(run({planning.STREAM: 30.0, planning.PREPARE: 10.0, planning.REPLICAS: 160.0}, plan=HOT))
+        expected = make(topology, found, steps=listed(steps=HOT))["expected"]
+        basis = f"as run {RUN} did"
+        assert expected["copy"] == {"seconds": 20, "bytes": GIGA, "basis": basis}
+        assert expected["other"] == {"seconds": 4, "basis": basis}
+        assert expected["total"] == {"seconds": 20 + 80 + 4, "basis": basis}
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_of_a_hot_one_another_learns_nothing_of_the_donor(self, topology, found, records, warm):
+        topology["reprovision"]["warm"] = warm
+        records.append(run({planning.STREAM: 30.0, planning.PREPARE: 10.0}, plan=HOT))
+        expected = make(topology, found)["expected"]
+        assert expected["copy"] == {"seconds": 20, "bytes": GIGA, "basis": f"as run {RUN} did"}
+        assert expected["donor_outage"]["seconds"] == (2 if warm else 20) + 30
+        assert expected["donor_outage"]["basis"].endswith("assumed: 30 s beside the copy")
+
+    @pytest.mark.parametrize("left_out, seconds", [
+        ([], 10), ([planning.STREAM], 10), ([planning.STREAM, planning.PREPARE], 0)])
+    def test_a_hot_copy_has_been_made_when_it_is_prepared(self, topology, found, left_out, seconds):
+        topology["reprovision"]["method"] = "mariabackup"
+        expected = make(topology, found, steps=listed(*left_out, steps=HOT))["expected"]
+        assert expected["copy"]["seconds"] == seconds and expected["donor_outage"]["seconds"] == 0
+
     def test_learnt_from_the_newest_run_that_tells(self, topology, found, records):
-        records.append(run({planning.COPY: 999.0}))
-        records.append(run({planning.COPY: 40.0, planning.REPLICAS: 160.0, planning.DONOR_OUT[0]: 5.0},
+        records.append(run({planning.AHEAD: 999.0, planning.COPY: 999.0}))
+        records.append(run({planning.AHEAD: 36.0, planning.COPY: 4.0, planning.REPLICAS: 160.0, OUT: 5.0},
                            run="20260201T000000-7"))
+        expected = make(topology, found)["expected"]
+        basis = "as run 20260201T000000-7 did"
+        # Of 2 GB 36 s were copied ahead and 4 s with the donor out of service.
+        assert expected["copy"] == {"seconds": 20, "bytes": GIGA, "basis": basis}
+        assert expected["replicas"] == {host: {"seconds": 40, "basis": basis} for host in ("east2", "east3")}
+        assert expected["other"] == {"seconds": 11, "basis": basis}
+        # What has changed during a copy is no matter of its size.
+        assert expected["donor_outage"] == {"seconds": 4 + 5 + 1 + 1, "basis": basis}
+        assert expected["total"] == {"seconds": 20 + 80 + 11, "basis": basis}
+
+    def test_a_warm_run_learns_from_a_cold_one_all_but_what_is_left_to_it(self, topology, found, records):
+        records.append(run({planning.COPY: 40.0, OUT: 5.0}, plan=COLD))
+        expected = make(topology, found)["expected"]
+        assert expected["copy"] == {"seconds": 20, "bytes": GIGA, "basis": f"as run {RUN} did"}
+        assert expected["donor_outage"] == {
+            "seconds": 2 + 7, "basis": f"assumed: 10% of the copy are left to it; as run {RUN} did"}
+
+    def test_a_cold_run_learns_from_a_warm_one(self, topology, found, records):
+        topology["reprovision"]["warm"] = False
+        records.append(run({planning.AHEAD: 36.0, planning.COPY: 4.0, OUT: 5.0}))
+        expected = make(topology, found)["expected"]
+        assert expected["copy"] == {"seconds": 20, "bytes": GIGA, "basis": f"as run {RUN} did"}
+        assert expected["donor_outage"] == {"seconds": 20 + 7, "basis": f"as run {RUN} did"}
+        assert expected["other"] == {"seconds": 5 + 6, "basis": f"as run {RUN} did"}
+
+    @pytest.mark.parametrize("name", [OUT, STOPPED, planning.COPY, BACK])
+    def test_a_warm_run_that_does_not_tell_all_of_it_tells_nothing_of_the_donor(self, topology, found, records, name):
+        records.append(run({planning.COPY: 4.0}))
+        del records[0]["steps"][name]["seconds"]
+        assert make(topology, found)["expected"]["donor_outage"]["basis"].startswith("assumed: 10% of the copy")
+
+    def test_the_donor_of_a_warm_run_is_known_though_its_size_is_not(self, topology, found, records):
+        found["facts"]["m-west2"]["contents"] = None
+        records.append(run({planning.COPY: 4.0}))
+        expected = make(topology, found)["expected"]
+        assert expected["copy"]["seconds"] is None
+        assert expected["donor_outage"] == {"seconds": 4 + 3, "basis": f"as run {RUN} did"}
+
+    def test_a_run_of_an_older_release_had_other_steps_for_the_donor(self, topology, found, records):
+        older = ["00 preflight", OUT, "07 mysqld stopped", planning.COPY, BACK, planning.REPLICAS, "complete"]
+        records.append(run({planning.COPY: 40.0}, plan=older))
+        expected = make(topology, found)["expected"]
+        assert expected["copy"]["seconds"] == 20
+        assert expected["donor_outage"]["basis"] == (
+            "assumed: 10% of the copy are left to it; assumed: 30 s beside the copy")
+
+    def test_learnt_from_the_newest_cold_run_that_tells(self, topology, found, records):
+        topology["reprovision"]["warm"] = False
+        records.append(run({planning.COPY: 999.0}, plan=COLD))
+        records.append(run({planning.COPY: 40.0, planning.REPLICAS: 160.0, OUT: 5.0},
+                           run="20260201T000000-7", plan=COLD))
         expected = make(topology, found)["expected"]
         basis = "as run 20260201T000000-7 did"
         # 2 GB took 40 s, and 160 s for two replicas.
         assert expected["copy"] == {"seconds": 20, "bytes": GIGA, "basis": basis}
         assert expected["replicas"] == {host: {"seconds": 40, "basis": basis} for host in ("east2", "east3")}
         assert expected["other"] == {"seconds": 11, "basis": basis}
-        assert expected["donor_outage"] == {"seconds": 28, "basis": basis}
+        assert expected["donor_outage"] == {"seconds": 27, "basis": basis}
         assert expected["total"] == {"seconds": 20 + 80 + 11, "basis": basis}
 
     def test_a_run_of_another_site_tells_as_well(self, topology, found, records):
-        records.append(run({planning.COPY: 40.0}, failed="west", nodes={"west": {"west1": "a", "west2": "b"}}))
+        records.append(run({planning.AHEAD: 39.0}, failed="west", nodes={"west": {"west1": "a", "west2": "b"}}))
         expected = make(topology, found)["expected"]
         assert expected["copy"]["seconds"] == 20 and expected["replicas"]["east2"]["basis"] == f"as run {RUN} did"
 
@@ -449,7 +556,9 @@ class TestText:
             "  xtrabackup to east3        10 s        (assumed: 100 MB/s)",
             "  all else                   2 min 00 s  (assumed: 120 s)",
             "  in total                   2 min 30 s  (assumed: 100 MB/s; assumed: 120 s)",
-            "  west2 out of service       40 s        (assumed: 100 MB/s; assumed: 30 s beside the copy)",
+            "  west2 out of service       31 s        (assumed: 10% of the copy are left to it; assumed: 30 s beside "
+            "the",
+            "                                         copy)",
             "",
             "Steps:",
             *(line for name in STEPS for line in (f"  {name}", "      m-east1: would be done")),

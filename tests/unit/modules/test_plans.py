@@ -21,7 +21,8 @@ planning = load("_modules", "planning")
 runrecord = load("_modules", "runrecord")
 
 RUN, OTHER = "20260101T000000-7", "20260102T000000-8"
-ORDER = {"failed": "east", "definitive": "west", "donor": "west2", "method": "rsync", "replica_method": "xtrabackup"}
+ORDER = {"failed": "east", "definitive": "west", "donor": "west2", "method": "rsync", "warm": True,
+         "replica_method": "xtrabackup"}
 BINDING = {"order": ORDER, "primaries": {"east": "east1", "west": "west1"}, "resumes": None}
 TOPOLOGY = {"sites": {"east": {"on_drift": "plan"}, "west": {"on_drift": "plan"}}, "plans": {"second_person": False}}
 FOUND = {"resumes": False, "run": None}

@@ -14,8 +14,10 @@ from salt.modules import cmdmod
 from tests.support.loader import ROOT, load
 
 readiness = load("_modules", "readiness")
-datacopy = load("_modules", "datacopy")
+copytarget = load("_modules", "copytarget")
 datalocation = load("_modules", "datalocation")
+jobgroup = load("_modules", "jobgroup")
+longjob = load("_modules", "longjob")
 mysqld = load("_modules", "mysqld")
 topology_module = load("_modules", "topology")
 trepctl = load("_modules", "trepctl")
@@ -91,7 +93,8 @@ def functions(host, topology):
 
 @pytest.fixture
 def configure_loader_modules(functions):
-    return {readiness: {"__salt__": functions, "__grains__": {"id": "m-east1"}}}
+    return {readiness: {"__salt__": functions, "__grains__": {"id": "m-east1"}},
+            copytarget: {"__salt__": functions}}
 
 
 def keep_log(host, content):
@@ -252,7 +255,7 @@ class TestFacts:
 class TestReach:
     def test_it_goes_the_way_of_the_copy(self, host):
         assert readiness.reach(["east1"]) == {"east1": None}
-        way = datacopy._remote({"user": "tungsten"})
+        way = copytarget.ssh()
         assert host.asked == [
             ["timeout", "--kill-after=5", "30", *way, "tungsten@east1", "sudo", "-n", "rsync", "--version"]
         ]
@@ -594,6 +597,24 @@ class TestJudge:
         case.resume()
         case.facts["west3"]["jobs"] = ["copy-0-r1"]
         assert case.found() == []
+
+    @pytest.mark.parametrize("name", ["copy-files-0-{run}-s0of3", "copy-ahead-1-{run}-s12of16", "copy-0-{run}"])
+    def test_jobs_of_a_group_are_known_by_its_name(self, case, name):
+        case.resume()
+        run = case.master["run"]
+        case.facts["west3"]["jobs"] = [name.format(run=run)]
+        assert case.found() == []
+        other = name.format(run=f"{run}9")
+        case.facts["west3"]["jobs"].append(other)
+        assert case.found() == [("error", "west3", f"jobs of another run are at work there: {other}")]
+
+    def test_what_a_group_is_called_is_what_jobgroup_calls_it(self, monkeypatch):
+        """What is left of each of its jobs ends with the run."""
+        monkeypatch.setattr(jobgroup, "__salt__", {"longjob.start": create_autospec(longjob.start)}, raising=False)
+        names = jobgroup.start("copy-files-0-r1", [["a"]] * 12)
+        assert len(names) == 12
+        assert {readiness.STREAM.sub("", name) for name in names} == {"copy-files-0-r1"}
+        assert {jobgroup.of(name) for name in names} == {"copy-files-0-r1"}
 
     def test_jobs_are_not_known(self, case):
         case.facts["west1"]["jobs"] = None

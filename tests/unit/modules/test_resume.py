@@ -34,6 +34,7 @@ def record(**more):
         "primary": "east1",
         "donor": "west2",
         "method": "rsync",
+        "warm": True,
         "replica_method": "xtrabackup",
         "nodes": {site: settings["nodes"] for site, settings in topology()["sites"].items()},
         "plan": PLAN,
@@ -72,13 +73,28 @@ class TestRefusal:
         [
             ({"failed": "north"}, "failed"),
             ({"definitive": "north"}, "definitive"),
-            ({"method": "scp"}, "method"),
+            ({"method": "mariabackup"}, "method"),
             ({"replica_method": "mysqldump"}, "replica_method"),
+            ({"warm": False}, "warm"),
+            ({"method": "mariabackup", "warm": False}, "method and warm"),
             ({"definitive": "north", "replica_method": "rsync"}, "definitive and replica_method"),
         ],
     )
     def test_it_was_begun_with_another_order(self, change, what):
-        assert resume.refusal(record(**change), topology()) == f"run {RUN} was begun with another {what}"
+        words = f"run {RUN} was begun with another {what}"
+        assert resume.refusal(record(**change), topology()) == words
+        # Of another way to copy the steps are others, too: that is not the release's doing.
+        assert resume.refusal(record(**change), topology(), PLAN[1:]) == words
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_the_same_way_to_copy_may_be_ordered_again(self, warm):
+        assert resume.refusal(record(warm=warm), topology(warm=warm), PLAN) is None
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_one_of_an_older_release_knows_no_way(self, warm):
+        previous = record()
+        del previous["warm"]
+        assert resume.refusal(previous, topology(warm=warm)) == f"run {RUN} was begun by an older release"
 
     def test_another_donor_than_before_is_ordered(self):
         assert resume.refusal(record(), topology(donor="west3")) == f"run {RUN} was begun with another donor"
@@ -88,7 +104,8 @@ class TestRefusal:
         assert resume.refusal(record(), topology(**order)) is None
 
     @pytest.mark.parametrize(
-        "order", [{"insist": True}, {"donor_lease": 60}, {"patience": 600}], ids=lambda order: next(iter(order))
+        "order", [{"insist": True}, {"donor_lease": 60}, {"patience": 600}, {"compress": "zstd"}, {"bwlimit": 50},
+                  {"streams": 8}, {"replica_parallel": 2}], ids=lambda order: next(iter(order))
     )
     def test_what_decides_nothing_about_the_steps_may_be_another(self, order):
         assert resume.refusal(record(), topology(**order)) is None
@@ -181,3 +198,12 @@ class TestLeftOut:
     @pytest.mark.parametrize("until", [None, "15 welcomed"])
     def test_what_may_happen_once_is_not(self, until):
         assert resume.left_out("10 copied", until, True, ["10 copied"]) == "it happens once in a run"
+
+    @pytest.mark.parametrize("until", [
+        ["10 copied", "10 prepared"], ["10 prepared", "10 copied"], ["10 prepared", "of no plan", "10 copied"]])
+    def test_of_several_ways_each_has_an_end_of_its_own(self, until):
+        assert resume.left_out("05 shunned", until, False, ["05 shunned"]) is None
+        assert resume.left_out("05 shunned", until, False, ["10 copied"]) is None, "it was never done itself"
+        for end in ("10 copied", "10 prepared"):
+            assert resume.left_out("05 shunned", until, False, ["05 shunned", end]) == (
+                f"it holds until step {end!r}, which has been done")

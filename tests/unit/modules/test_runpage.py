@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.support.loader import load
-from tests.unit.modules.test_runreport import PLAN, record, step
+from tests.unit.modules.test_runreport import COPY, PLAN, record, step
 
 runpage = load("_modules", "runpage")
 runreport = load("_modules", "runreport")
@@ -67,7 +67,7 @@ def test_everything_is_on_it():
     for told in ("Site east is re-provisioned and verified", "20260101T000000-7", "by a copy of west2 over east1",
                  "2026-01-01T01:02:03Z, after 1 h 02 min", "east-1, made by alice, approved by bob: seen",
                  "(3 min 05 s)", "109.0 MB of data in 10 s, 10.9 MB a second", "8,272 rows of 4 tables are equal",
-                 "east1 (primary)", "west2 (donor)", runreport.COPY, "m-east1 , 3 answers"):
+                 "east1 (primary)", "west2 (donor)", COPY, "m-east1 , 3 answers"):
         assert told in words
 
 
@@ -152,7 +152,7 @@ def test_the_bars_are_a_time_line():
 
 
 def test_the_time_line_begins_with_what_is_on_record():
-    steps = {"00 preflight": step(at=50), runreport.COPY: step(at=55, seconds=0.0)}
+    steps = {"00 preflight": step(at=50), COPY: step(at=55, seconds=0.0)}
     bars = page(record(steps=steps)).bars
     assert bars[0]["left"] == "0.0%" and bars[1] == {"left": "100.0%", "width": f"{runpage.NARROWEST}%"}
 

@@ -10,6 +10,7 @@ runreport = load("_modules", "runreport")
 runwords = load("_modules", "runwords")
 
 COMMAND = "salt-run state.orch orch.reprovision"
+AHEAD, COPY, STREAMED, PREPARED = runreport.COPIES
 
 
 def step(state="done", at=0, seconds=2.5, comment="m-east1: nothing to change", **more):
@@ -20,13 +21,13 @@ def step(state="done", at=0, seconds=2.5, comment="m-east1: nothing to change", 
 def record(**more):
     return {
         "run": "20260101T000000-7", "failed": "east", "definitive": "west", "primary": "east1", "donor": "west2",
-        "method": "rsync", "replica_method": "xtrabackup", "state": "done", "started": "2026-01-01T00:00:00Z",
-        "finished": "2026-01-01T01:02:03Z", "bytes": 109_000_000, "copied": True,
+        "method": "rsync", "warm": True, "replica_method": "xtrabackup", "state": "done",
+        "started": "2026-01-01T00:00:00Z", "finished": "2026-01-01T01:02:03Z", "bytes": 109_000_000, "copied": True,
         "nodes": {"east": {"east1": "m-east1"}, "west": {"west1": "m-west1", "west2": "m-west2"}},
         "attempts": [
             {"started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T01:02:03Z", "who": "alice", "how": "done"}],
-        "plan": ["00 preflight", runreport.COPY, "complete"],
-        "steps": {"00 preflight": step(), runreport.COPY: step(at=7, seconds=10), "complete": step(at=30)},
+        "plan": ["00 preflight", COPY, "complete"],
+        "steps": {"00 preflight": step(), COPY: step(at=7, seconds=10), "complete": step(at=30)},
         "verified": {"equal": True, "rows": 8272, "tables": 4, "heartbeats": {}},
         "donor_outages": [{"from": "2026-01-01T00:00:05Z", "until": "2026-01-01T00:03:10Z"}], **more,
     }
@@ -42,8 +43,40 @@ def configure_loader_modules():
         f"runwords.{name}": getattr(runwords, name) for name in ("again", "size", "duration", "printable")}}}
 
 
-def test_the_copy_is_a_step_of_the_orchestration():
-    assert f"\n{runreport.COPY}:\n" in (ROOT / "orch/reprovision.sls").read_text()
+def test_the_copies_are_steps_of_the_orchestration():
+    for name in runreport.COPIES:
+        assert f"\n{name}:\n" in (ROOT / "orch/reprovision.sls").read_text()
+
+
+@pytest.mark.parametrize("ahead, seconds", [
+    (step(seconds=90), 100), (step("running", seconds=None), None), (None, None)])
+def test_the_bytes_of_a_warm_run_were_copied_in_both_steps(ahead, seconds):
+    run = record()
+    run["plan"] = ["00 preflight", AHEAD, COPY, "complete"]
+    if ahead:
+        run["steps"][AHEAD] = ahead
+    assert runreport.tell(run, "done")["copied"] == {
+        "bytes": 109_000_000, "seconds": seconds, "bytes_per_second": seconds and 1_090_000}
+
+
+@pytest.mark.parametrize("streamed, prepared, copied, seconds", [
+    (step(seconds=80), step(seconds=20), True, 100), (step(seconds=80), step("failed", seconds=20), False, None),
+    (step(seconds=80), step("running", seconds=None), False, None), (step(seconds=80), None, False, None)])
+def test_those_of_a_hot_run_when_they_were_prepared_too(streamed, prepared, copied, seconds):
+    run = record(method="mariabackup", copied=copied, donor_outages=[])
+    run["plan"] = ["00 preflight", STREAMED, PREPARED, "complete"]
+    run["steps"] = {"00 preflight": step(), STREAMED: streamed, **({PREPARED: prepared} if prepared else {})}
+    report = runreport.tell(run, "running")
+    assert report["method"] == "mariabackup" and report["copied"] == {
+        "bytes": 109_000_000, "seconds": seconds, "bytes_per_second": seconds and 1_090_000}
+    words = runreport.text(report)
+    assert ("109.0 MB copied in 1 min 40 s, 1.1 MB/s." in words) is copied and "out of service" not in words
+
+
+def test_what_other_ways_have_of_steps_is_not_waited_for():
+    run = record()
+    run["steps"][STREAMED] = step(seconds=1000)
+    assert runreport.tell(run, "done")["copied"]["seconds"] == 10
 
 
 def test_a_run_that_is_done():
@@ -56,7 +89,7 @@ def test_a_run_that_is_done():
     assert report["donor_out"] == [{"from": "2026-01-01T00:00:05Z", "until": "2026-01-01T00:03:10Z", "seconds": 185}]
     assert report["copied"] == {"bytes": 109_000_000, "seconds": 10, "bytes_per_second": 10_900_000}
     assert report["steps"][1] == {
-        "name": runreport.COPY, "state": "done", "attempt": 1, "started": "2026-01-01T00:00:07Z", "seconds": 10,
+        "name": COPY, "state": "done", "attempt": 1, "started": "2026-01-01T00:00:07Z", "seconds": 10,
         "offset": 7, "said": [{"node": "m-east1", "text": "nothing to change"}]}
 
 
@@ -89,13 +122,13 @@ def test_one_that_has_stopped_says_where_and_how_to_go_on(state, outcome):
     attempts = record()["attempts"] * 2
     run = record(state="failed", attempts=attempts, copied=False, verified=None, finished=None, donor_outages=[
         {"from": "2026-01-01T00:00:05Z", "until": None}], steps={
-        "00 preflight": step(), runreport.COPY: step("failed", comment="m-west2: no room\nrsync said:\n  it broke")})
+        "00 preflight": step(), COPY: step("failed", comment="m-west2: no room\nrsync said:\n  it broke")})
     report = runreport.tell(run, state)
     lines = runreport.text(report).splitlines()
     assert lines[0] == f"Site east {outcome} (run 20260101T000000-7)."
     assert "not ended, 2 attempts." in lines[2]
     assert "Donor west2 out of service from 2026-01-01T00:00:05Z on." in lines
-    at = lines.index(f"Stopped at {runreport.COPY}:")
+    at = lines.index(f"Stopped at {COPY}:")
     assert lines[at + 1:at + 4] == ["  m-west2: no room", "    rsync said:", "      it broke"]
     assert lines[-1].startswith(f"To go on: {COMMAND} pillar=") and lines[-1] == f"To go on: {report['again']}"
     assert not any("copied in" in line or "Verified" in line or "Plan" in line for line in lines)

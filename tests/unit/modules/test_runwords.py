@@ -15,7 +15,7 @@ readiness = load("_modules", "readiness")
 STEPS = ["00 preflight", "05 shunned", "10 copied", "15 welcomed"]
 AGAIN = ("salt-run state.orch orch.reprovision "
          'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3", "method": "rsync", '
-         '"replica_method": "xtrabackup"}}\'')
+         '"warm": true, "replica_method": "xtrabackup"}}\'')
 WILL = ("Site east (east1, east2; primary east1) will be rebuilt from west, by a copy of west3. Transactions that only "
         "east has will be lost.")
 
@@ -28,8 +28,9 @@ def configure_loader_modules():
 def record(*done, **more):
     return {
         "run": "20260101T000000-7", "state": "failed", "failed": "east", "definitive": "west", "primary": "east1",
-        "donor": "west3", "method": "rsync", "replica_method": "xtrabackup", "donor_state": "in its site",
-        "donor_lease": 900, "nodes": {"east": {"east1": "m1", "east2": "m2"}, "west": {"west3": "m3"}}, "plan": STEPS,
+        "donor": "west3", "method": "rsync", "warm": True, "replica_method": "xtrabackup",
+        "donor_state": "in its site", "donor_lease": 900,
+        "nodes": {"east": {"east1": "m1", "east2": "m2"}, "west": {"west3": "m3"}}, "plan": STEPS,
         "attempts": [{}], "kept": [], "steps": {name: {"state": "done"} for name in done}, **more,
     }  # fmt: skip
 
@@ -54,6 +55,12 @@ class TestCommand:
 
     def test_it_goes_on_with_what_the_run_was_begun_with(self):
         assert runwords.again(record()) == AGAIN
+        assert runwords.again(record(warm=False)) == AGAIN.replace('"warm": true', '"warm": false')
+
+    def test_a_run_of_an_older_release_says_nothing_of_what_it_did_not_know(self):
+        run = record()
+        del run["warm"]
+        assert runwords.again(run) == AGAIN.replace('"warm": true, ', "")
 
     def test_a_run_under_a_plan_goes_on_under_it(self):
         run = record(plan_id="east-20260101T000000-1a2b")
@@ -147,16 +154,35 @@ class TestHowToGoOn:
         assert words[1:] == [self.SERVED, "The donor west3 is back in its site.", self.LAST]
 
 
-@pytest.mark.parametrize("log, expected", [
-    ("", {}),
-    (None, {}),
-    ("sending incremental file list", {}),
-    ("      1,234,567  45%   10.00MB/s    0:00:10", {"bytes": 1234567, "percent": 45, "rate": "10.00MB/s"}),
-    ("a 99% of all\n  5  1%  1.0kB/s  0:00:01\n 90  100%  2.0kB/s  0:00:00 (xfr#3)",
-     {"bytes": 90, "percent": 100, "rate": "2.0kB/s"}),
+LATE = " 90  100%  2.0kB/s  0:00:00 (xfr#3)"
+
+
+@pytest.mark.parametrize("logs, expected", [
+    ([], {}),
+    ([""], {}),
+    ([None], {}),
+    (["sending incremental file list", None], {}),
+    (["      1,234,567  45%   10.00MB/s    0:00:10"], {"bytes": 1234567, "percent": 45, "rate": "10.5 MB/s"}),
+    ([f"a 99% of all\n  5  1%  1.0kB/s  0:00:01\n{LATE}"], {"bytes": 90, "percent": 100, "rate": "2.0 kB/s"}),
+    (["  0   0%    0.00kB/s    0:00:00"], {"bytes": 0, "percent": 0, "rate": "0 bytes/s"}),
+    (["  512   2%    3.50B/s    0:00:00"], {"bytes": 512, "percent": 2, "rate": "4 bytes/s"}),
+    ([" 1,000  10%  1.00TB/s  0:00:01"], {"bytes": 1000, "percent": 10, "rate": "1.1 TB/s"}),
 ])
-def test_progress_is_what_rsync_said_last(log, expected):
-    assert runwords.copy_progress(log) == expected
+def test_progress_is_what_rsync_said_last(logs, expected):
+    assert runwords.copy_progress(logs) == expected
+
+
+@pytest.mark.parametrize("logs, expected", [
+    # Half of 2000 and a quarter of 4000.
+    (["1,000  50%  1.00MB/s  0:00:01", "1,000  25%  2.00MB/s  0:00:01"], (2000, 33, "3.1 MB/s")),
+    (["1,000  50%  1.00MB/s  0:00:01", "", None], (1000, 50, "1.0 MB/s")),
+    ([LATE, LATE], (180, 100, "4.1 kB/s")),
+    # One has all of it behind it, the other one nothing: how much that is nobody knows yet.
+    ([LATE, "0  0%  0.00kB/s  0:00:00"], (90, 100, "2.0 kB/s")),
+    (["1,000  99%  1.00GB/s  0:00:01", "1  1%  1.00kB/s  0:00:01"], (1001, 90, "1.1 GB/s")),
+])
+def test_of_several_that_go_side_by_side_it_is_of_all_together(logs, expected):
+    assert tuple(runwords.copy_progress(logs).values()) == expected
 
 
 @pytest.mark.parametrize("seconds, told", [

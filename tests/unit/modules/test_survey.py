@@ -10,6 +10,7 @@ from tests.support.loader import load
 
 survey = load("_modules", "survey")
 fleet = load("_modules", "fleet")
+hotguard = load("_modules", "hotguard")
 preflight = load("_modules", "preflight")
 readiness = load("_modules", "readiness")
 resume = load("_modules", "resume")
@@ -55,6 +56,7 @@ def record(**more):
         "primary": "east1",
         "donor": "west3",
         "method": "rsync",
+        "warm": True,
         "replica_method": "xtrabackup",
         "nodes": {site: settings["nodes"] for site, settings in TUNGSTEN["sites"].items()},
         "copied": False,
@@ -103,6 +105,7 @@ def answers(facts):
         "preflight.facts": facts,
         "readiness.facts": {minion: {"time": 1.0, "contents": {"datadir": {"bytes": 7}}} for minion in MINIONS},
         "readiness.reach": {minion: {"east1": None} for minion in MINIONS},
+        "hotguard.faults": {minion: [] for minion in MINIONS},
     }
 
 
@@ -122,6 +125,7 @@ def functions(answers):
         "resume.contradiction": create_autospec(resume.contradiction, side_effect=resume.contradiction),
         "readiness.extension": create_autospec(readiness.extension, return_value={"version": "1", "digest": "d"}),
         "readiness.judge": create_autospec(readiness.judge, return_value=[WARNING]),
+        "topology.way": topology_module.way,
     }
 
 
@@ -338,3 +342,59 @@ class TestResumes:
         facts["m-east1"]["copy"] = {"run": RUN, "state": "copied"}
         survey.take(topology, previous)
         assert (topology, previous) == before
+
+
+class TestHot:
+    ENGINE = "tables of the engine ROCKSDB (2, such as shop.x) are not for mariabackup"
+    SUDO = "tungsten may not run by sudo: -u mysql mbstream -x"
+
+    @pytest.fixture
+    def hot(self):
+        return topology_module.merge(copy.deepcopy(TUNGSTEN), {"method": "mariabackup"})
+
+    @staticmethod
+    def finding(node, what):
+        return {"node": node, "level": "error", "what": what, "do": "Remove the cause, or copy with `method: rsync`."}
+
+    def test_the_donor_and_the_primary_are_asked_what_speaks_against_it(self, hot, functions):
+        found = survey.take(hot, None)
+        assert (found["findings"], found["facts"], found["donor"]) == ([WARNING], FACTS, "west2")
+        assert asked(functions) == [
+            ("preflight.facts", MINIONS), ("readiness.facts", MINIONS), ("hotguard.faults", ["m-west2", "m-east1"]),
+            ("readiness.reach", ["m-west2"])]
+        call = functions["fleet.gather"].call_args_list[2]
+        assert call.kwargs == {"kwarg": {"method": "mariabackup"}, "timeout": survey.SECONDS}
+
+    def test_it_is_asked_as_it_can_be(self, hot, functions):
+        """A method that the nodes did not know would be a finding of every hot run."""
+        survey.take(hot, None)
+        (kwarg,) = [call.kwargs["kwarg"] for call in functions["fleet.gather"].call_args_list
+                    if call.args[1] == "hotguard.faults"]
+        create_autospec(hotguard.faults)(**kwarg)
+
+    @pytest.mark.parametrize("order", [{}, {"warm": False}])
+    def test_of_another_way_nobody_is(self, functions, order):
+        survey.take(topology_module.merge(copy.deepcopy(TUNGSTEN), order), None)
+        assert "hotguard.faults" not in dict(asked(functions))
+
+    def test_all_of_it_is_told_of_both_at_once(self, hot, functions, answers):
+        answers["hotguard.faults"].update({"m-west2": [self.ENGINE, "no mariadb-backup"], "m-east1": [self.SUDO]})
+        found = survey.take(hot, None)
+        assert found["findings"] == [
+            self.finding("m-east1", self.SUDO), self.finding("m-west2", self.ENGINE),
+            self.finding("m-west2", "no mariadb-backup")]
+        assert found["facts"] == {}
+        functions["readiness.judge"].assert_not_called()
+
+    def test_who_does_not_tell_is_a_finding_beside_it(self, hot, answers):
+        answers["hotguard.faults"].update({"m-west2": SILENT, "m-east1": [self.SUDO]})
+        assert survey.take(hot, None)["findings"] == [error("m-west2", SILENT), self.finding("m-east1", self.SUDO)]
+
+    def test_the_hosts_are_those_of_the_run_that_is_gone_on_with(self, hot, functions):
+        survey.take(hot, record(method="mariabackup"))
+        assert ("hotguard.faults", ["m-west3", "m-east1"]) in asked(functions)
+
+    def test_what_was_copied_is_not_asked_about(self, hot, functions, facts):
+        facts["m-east1"]["copy"] = {"run": RUN, "state": "owned"}
+        assert survey.take(hot, record(method="mariabackup", copied=True))["findings"] == [WARNING]
+        assert "hotguard.faults" not in dict(asked(functions))

@@ -51,6 +51,12 @@ GOOD_CASES = [
     ("reprovision:patience", 5),
     ("reprovision:patience", 86400),
     ("reprovision:replica_method", "mysqlclone"),
+    *(("reprovision:warm", value) for value in (True, False)),
+    *(("reprovision:method", value) for value in ("rsync", "mariabackup", "xtrabackup")),
+    *(("reprovision:compress", value) for value in ("auto", "none", "lz4", "zstd")),
+    *(("reprovision:streams", value) for value in (1, 16)),
+    *(("reprovision:bwlimit", value) for value in (0, 1, 100000)),
+    *(("reprovision:replica_parallel", value) for value in (1, 9)),
     ("sites:east:on_drift", "reprovision"),
     ("drift", {}),
     ("drift", {"cooldown": 0, "share": 100, "max_lag": 1}),
@@ -108,8 +114,18 @@ BAD_CASES = [
     ("reprovision:failed", ["east"], "tungsten:reprovision:failed"),
     ("reprovision:definitive", {"west": 1}, "tungsten:reprovision:definitive"),
     ("reprovision:donor", ["west2"], "tungsten:reprovision:donor"),
-    ("reprovision:method", "scp", "tungsten:reprovision:method"),
+    *(("reprovision:method", value, "tungsten:reprovision:method")
+      for value in ("scp", "", None, ["rsync"], "xtrabackup --help")),
     ("reprovision:replica_method", "rm", "tungsten:reprovision:replica_method"),
+    *(("reprovision:warm", value, "tungsten:reprovision:warm") for value in ("yes", 1, 0, None, [])),
+    *(("reprovision:compress", value, "tungsten:reprovision:compress")
+      for value in ("gzip", "", None, True, ["zstd"], "zstd --delete")),
+    *(("reprovision:bwlimit", value, "tungsten:reprovision:bwlimit")
+      for value in (-1, 100001, True, "50", 1.5, None, [1])),
+    *(("reprovision:streams", value, "tungsten:reprovision:streams")
+      for value in (0, 17, -1, True, "4", 1.5, None, [4])),
+    *(("reprovision:replica_parallel", value, "tungsten:reprovision:replica_parallel")
+      for value in (0, 10, -1, True, "2", 1.5, None)),
     ("reprovision:insist", "yes", "tungsten:reprovision:insist"),
     ("reprovision:fresh", 1, "tungsten:reprovision:fresh"),
     ("reprovision:fresh", None, "tungsten:reprovision:fresh"),
@@ -230,6 +246,11 @@ def test_defaults():
     }
     assert checked["topology"]["reprovision"] == {
         "method": "rsync",
+        "warm": True,
+        "compress": "auto",
+        "bwlimit": 0,
+        "streams": 4,
+        "replica_parallel": 1,
         "replica_method": "xtrabackup",
         "insist": False,
         "fresh": False,
@@ -262,6 +283,25 @@ def test_the_schema_tells_the_same_limits():
         told = {key: (value["default"], value["minimum"], value["maximum"])
                 for key, value in told_by_the_schema(section).items() if value["type"] == "integer"}
         assert told == limits
+    told = {key: (value["minimum"], value["maximum"])
+            for key, value in told_by_the_schema("reprovision").items() if value.get("type") == "integer"}
+    assert told == {key: (least, most) for key, (_, least, most) in topology.ORDER_LIMITS.items()}
+
+
+@pytest.mark.parametrize("order, way", [
+    ({}, "warm"), ({"warm": True}, "warm"), ({"warm": False}, "cold"), ({"method": "rsync", "warm": False}, "cold"),
+    *(({"method": method, "warm": warm}, "hot") for method in ("mariabackup", "xtrabackup") for warm in (True, False)),
+])
+def test_the_way_of_a_copy(order, way):
+    assert topology.way(topology.merge(copy.deepcopy(GOOD), order)["reprovision"]) == way
+
+
+def test_every_way_to_take_a_backup_is_known_to_who_takes_it():
+    assert set(topology.CHOICES["method"]) == {"rsync", *load("_modules", "hotguard").METHODS}
+
+
+def test_every_way_to_compress_is_known_to_who_compresses():
+    assert topology.CHOICES["compress"] == load("_modules", "copytarget").COMPRESSION
 
 
 def test_validate_leaves_the_pillar_alone():
@@ -316,7 +356,9 @@ class TestMerge:
         assert self.order({"donor": "west1", "insist": True})["donor"] == "west1"
 
     @pytest.mark.parametrize(
-        "key, value", [("insist", True), ("fresh", True), ("donor_lease", 60), ("patience", 7)]
+        "key, value", [("insist", True), ("fresh", True), ("donor_lease", 60), ("patience", 7), ("warm", False),
+                       ("compress", "zstd"), ("bwlimit", 50), ("streams", 8), ("replica_parallel", 3),
+                       ("method", "xtrabackup")]
     )
     def test_what_only_this_run_is_told_holds_for_it(self, key, value):
         assert self.order({key: value})[key] == value
@@ -345,6 +387,14 @@ class TestMerge:
         [
             ({"fresh": "yes"}, "tungsten:reprovision:fresh: must be true or false"),
             ({"patience": 4}, "tungsten:reprovision:patience: must be a whole number of seconds, 5 to 86400"),
+            ({"warm": "no"}, "tungsten:reprovision:warm: must be true or false"),
+            ({"compress": "gzip"}, "tungsten:reprovision:compress: 'gzip' must be one of auto, none, lz4, zstd"),
+            ({"bwlimit": -1},
+             "tungsten:reprovision:bwlimit: must be a whole number of megabytes a second, 0 to 100000"),
+            ({"method": "tar"}, "tungsten:reprovision:method: 'tar' must be one of rsync, mariabackup, xtrabackup"),
+            ({"streams": 17}, "tungsten:reprovision:streams: must be a whole number of connections, 1 to 16"),
+            ({"replica_parallel": 0},
+             "tungsten:reprovision:replica_parallel: must be a whole number of replicas, 1 to 9"),
             ({"failed": "south"}, "tungsten:reprovision:failed: 'south' is not one of the sites east, west"),
             ({"failed": "west"}, "cannot repair itself"),
             ({"donor": "east1"}, "'east1' is not a node of the definitive site 'west'"),

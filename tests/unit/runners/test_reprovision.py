@@ -90,7 +90,7 @@ def functions():
             (plans, "propose load every consider decide"),
             (planning, "binding digest changes steps make text"),
             (readiness, "text"),
-            (topology, "validate checked merge"),
+            (topology, "validate checked merge way"),
         )
         for name in names.split()
     }
@@ -173,6 +173,7 @@ def record(state="done", steps=(), run=RUN, **more):
         "donor": "west1",
         "donor_state": "in its site",
         "method": "rsync",
+        "warm": True,
         "replica_method": "xtrabackup",
         "nodes": {"east": {"east1": "m-east1"}, "west": {"west1": "m-west1"}},
         "state": state,
@@ -543,7 +544,7 @@ def test_status_believes_the_record_only_while_its_process_lives(functions, stat
         assert [program, function, sls] == ["salt-run", "state.orch", "orch.reprovision"]
         name, _, value = order.partition("=")
         merged = topology.merge(TUNGSTEN, json.loads(value)["reprovision"])["reprovision"]
-        kept = ("failed", "definitive", "donor", "method", "replica_method")
+        kept = ("failed", "definitive", "donor", "method", "warm", "replica_method")
         assert name == "pillar" and {key: merged[key] for key in kept} == {key: record()[key] for key in kept}
 
 
@@ -880,6 +881,31 @@ def test_a_donor_that_is_in_service_is_left_alone(functions, clock, donor_state)
     functions["fleet.ask"].assert_not_called()
 
 
+@pytest.mark.parametrize("state, after", [("running", "aborted"), ("failed", "failed")])
+@pytest.mark.parametrize("step", ["10 data copied ahead", "10 data streamed from the donor"])
+@pytest.mark.parametrize("how", ["running", "failed", "done"])
+def test_a_copy_of_a_donor_that_serves_is_ended_too(clock, nodes, state, after, step, how):
+    runrecord.save(record(state, [("00 a", "done"), (step, how)], donor_state="in its site"))
+    assert reprovision.abort("east") == {"run": RUN, "state": after, "donor_state": "in its site"}
+    assert nodes.asked == GIVEN_BACK[:1], "nothing else is done to it"
+    assert runrecord.latest("east")["state"] == after
+
+
+def test_of_a_copy_that_is_complete_nothing_goes_on(functions, clock):
+    runrecord.save({**record("running", [("10 backup prepared", "done")], donor_state="in its site"), "copied": True})
+    assert reprovision.abort("east")["state"] == "aborted"
+    functions["fleet.ask"].assert_not_called()
+
+
+def test_with_a_copy_that_may_still_be_written_it_is_to_be_aborted_again(functions, clock):
+    functions["fleet.ask"].side_effect = CommandExecutionError("m-west1: longjob.stop_all failed")
+    before = record("running", [("10 data copied ahead", "running")], donor_state="in its site")
+    runrecord.save(before)
+    with pytest.raises(CommandExecutionError, match="longjob.stop_all failed"):
+        reprovision.abort("east")
+    assert runrecord.latest("east") == before
+
+
 def test_a_failed_run_gives_its_donor_back_and_stays_failed(clock, nodes):
     runrecord.save(record("failed", donor_state="taken"))
     assert reprovision.abort("east") == {"run": RUN, "state": "failed", "donor_state": "returned"}
@@ -1020,7 +1046,7 @@ class TestPlan:
             "state.orchestrate", pub_data={"user": "sudo_bob"}, print_event=False, kwarg={
             "mods": "orch.reprovision", "test": True, "pillar": {"reprovision": {
                 "failed": "east", "definitive": "west", "donor": "west1", "method": "rsync",
-                "replica_method": "xtrabackup", "insist": True}}})
+                "warm": True, "replica_method": "xtrabackup", "insist": True}}})
         client.asynchronous.assert_not_called()
         used = reprovision.salt.runner.RunnerClient.call_args.args[0]
         assert used == before and used is not reprovision.__opts__, "state.orchestrate writes into its options"
@@ -1175,7 +1201,7 @@ class TestApprove:
         made = reprovision.plan("east")
         answer = reprovision.approve(made["plan"], "go on")
         order = {"failed": "east", "definitive": "west", "donor": "west1", "method": "rsync",
-                 "replica_method": "xtrabackup", "plan": made["plan"]}
+                 "warm": True, "replica_method": "xtrabackup", "plan": made["plan"]}
         client.asynchronous.assert_called_once_with(
             "state.orchestrate", {"mods": "orch.reprovision", "pillar": {"reprovision": order}}, user="sudo_bob")
         assert answer == {"plan": made["plan"], "site": "east", "run": None, "jid": "20260101",

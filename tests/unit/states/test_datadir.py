@@ -11,6 +11,7 @@ dataguard = load("_modules", "dataguard")
 datalocation = load("_modules", "datalocation")
 datadir = load("_states", "datadir")
 
+TRANSPORT = {"compress": "lz4", "bwlimit": 0, "streams": 4, "rate": 110}
 PLACES = {"datadir": {"path": "/data", "files": []}}
 
 
@@ -33,10 +34,10 @@ def functions(host):
     def empty(site, donor, run):
         host.update(entries=0, emptied=run)
 
-    def sync(target, site, run, begun=False, wait=1, deadline=1):
+    def sync(target, site, run, warm=False, begun=False, wait=1, deadline=1, compress="auto", bwlimit=0, streams=4):
         copied = bool(host["differences"])
         host.update(differences=[])
-        return {"running": None, "copied": copied}
+        return {"running": None, "copied": copied, "transport": TRANSPORT}
 
     dunder = {
         "dataguard.check": create_autospec(dataguard.check, return_value=PLACES),
@@ -49,6 +50,8 @@ def functions(host):
             datacopy.differences, side_effect=lambda target, site, run: host["differences"]
         ),
         "datacopy.sync": create_autospec(datacopy.sync, side_effect=sync),
+        "datacopy.ahead": create_autospec(
+            datacopy.ahead, return_value={"running": None, "transport": TRANSPORT}),
         "datadir.copy": create_autospec(module.copy, side_effect=lambda: host.get("copy", {"run": "r-1"})),
         "datadir.misowned": create_autospec(module.misowned, side_effect=lambda: host["wrong"]),
         "datadir.own": create_autospec(module.own, side_effect=own),
@@ -61,6 +64,7 @@ def configure_loader_modules(functions):
     return {datadir: {"__salt__": functions, "__opts__": {"test": False}, "__grains__": {"id": "east1"}}}
 
 
+WAY = {"compress": "auto", "bwlimit": 0, "streams": 4}
 CALLS = {
     "emptied": (("x", "east", "west3", "r-1"), "datadir.empty"),
     "copied": (("east1", "east", "r-1"), "datacopy.sync"),
@@ -175,16 +179,18 @@ def test_what_came_after_the_emptying_of_this_run_stays(functions, host, test):
 
 def test_a_copy_that_goes_on_is_named_and_not_done(functions):
     functions["datacopy.sync"].side_effect = None
-    functions["datacopy.sync"].return_value = {"running": "copy-0-r-1", "copied": True}
+    functions["datacopy.sync"].return_value = {"running": "copy-files-0-r-1", "copied": True, "transport": TRANSPORT}
     ret = datadir.copied("east1", "east", "r-1", wait=5)
-    assert ret["result"] is False and ret["changes"] == {"still running": "copy-0-r-1"}
-    functions["datacopy.sync"].assert_called_once_with("east1", "east", "r-1", begun=False, wait=5, deadline=86400)
+    assert ret["result"] is False and ret["changes"] == {"still running": "copy-files-0-r-1"}
+    assert ret["comment"] == "the copy to east1 goes on in the unit reprovision-copy-files-0-r-1"
+    functions["datacopy.sync"].assert_called_once_with(
+        "east1", "east", "r-1", warm=False, begun=False, wait=5, deadline=86400, **WAY)
 
 
 def test_a_copy_of_an_earlier_attempt_that_ends_just_now_is_told(functions, host):
     host["differences"] = []
     functions["datacopy.sync"].side_effect = None
-    functions["datacopy.sync"].return_value = {"running": None, "copied": True}
+    functions["datacopy.sync"].return_value = {"running": None, "copied": True, "transport": TRANSPORT}
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is True and ret["changes"]["east1"]["new"] == "equal"
 
@@ -194,3 +200,64 @@ def test_a_copy_that_fails_says_that_the_target_is_touched(functions):
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is False and "No space left" in ret["comment"]
     assert ret["changes"]["east1"]["new"] == "unknown, the copy failed"
+
+
+@pytest.mark.parametrize("state, acting, more", [
+    ("copied", "datacopy.sync", {"warm": True}), ("copied", "datacopy.sync", {"warm": False}),
+    ("copied_ahead", "datacopy.ahead", {})])
+def test_a_copy_is_made_as_ordered(functions, state, acting, more):
+    ordered = {"begun": True, "wait": 5, "deadline": 60, "compress": "zstd", "bwlimit": 50, "streams": 8, **more}
+    assert getattr(datadir, state)("east1", "east", "r-1", **ordered)["result"] is True
+    functions[acting].assert_called_once_with("east1", "east", "r-1", **ordered)
+
+
+@pytest.mark.parametrize("rate, told", [
+    (None, "compression lz4"), (0, "compression lz4, the link was measured at 0 MB/s"),
+    (110, "compression lz4, the link was measured at 110 MB/s")])
+@pytest.mark.parametrize("state, acting, holds", [
+    ("copied", "datacopy.sync", "the same data"), ("copied_ahead", "datacopy.ahead", "what lay here a moment ago")])
+def test_how_it_went_is_told(functions, state, acting, holds, rate, told):
+    functions[acting].side_effect = None
+    functions[acting].return_value = {"running": None, "copied": True, "transport": {**TRANSPORT, "rate": rate}}
+    assert getattr(datadir, state)("east1", "east", "r-1")["comment"] == f"east1 holds {holds}; {told}"
+
+
+class TestCopiedAhead:
+    def test_in_test_mode_it_tells_what_would_be_copied(self, functions):
+        datadir.__opts__["test"] = True
+        ret = datadir.copied_ahead("east1", "east", "r-1")
+        assert (ret["result"], ret["comment"]) == (
+            None, "/data would be copied to east1 while the server here goes on serving")
+        assert ret["changes"] == {"east1": {"old": "without the data of this host", "new": "copy ahead of /data"}}
+        for name in ("datacopy.ahead", "datacopy.differences"):
+            functions[name].assert_not_called()
+
+    def test_in_test_mode_too_it_fails_where_no_data_may_lie(self, functions):
+        datadir.__opts__["test"] = True
+        functions["dataguard.check"].side_effect = CommandExecutionError("/etc is of the operating system")
+        ret = datadir.copied_ahead("east1", "east", "r-1")
+        assert ret["result"] is False and ret["changes"] == {} and "operating system" in ret["comment"]
+
+    def test_it_copies_each_time_it_is_applied(self, functions):
+        """Meanwhile more has changed: there is nothing that could be found done."""
+        for _ in range(2):
+            ret = datadir.copied_ahead("east1", "east", "r-1")
+            assert (ret["result"], ret["comment"]) == (
+                True, "east1 holds what lay here a moment ago; compression lz4, the link was measured at 110 MB/s")
+            assert ret["changes"] == {"east1": {"old": "without the data of this host", "new": "copied ahead"}}
+        assert functions["datacopy.ahead"].call_count == 2
+        functions["datacopy.ahead"].assert_called_with(
+            "east1", "east", "r-1", begun=False, wait=86400, deadline=86400, **WAY)
+        functions["datacopy.sync"].assert_not_called()
+
+    def test_one_that_goes_on_is_named_and_not_done(self, functions):
+        functions["datacopy.ahead"].return_value = {"running": "copy-ahead-0-r-1", "transport": TRANSPORT}
+        ret = datadir.copied_ahead("east1", "east", "r-1", wait=5)
+        assert ret["result"] is False and ret["changes"] == {"still running": "copy-ahead-0-r-1"}
+        assert ret["comment"] == "the copy ahead to east1 goes on in the unit reprovision-copy-ahead-0-r-1"
+
+    def test_one_that_fails_names_the_node(self, functions):
+        functions["datacopy.ahead"].side_effect = CommandExecutionError("No space left on device")
+        ret = datadir.copied_ahead("east1", "east", "r-1")
+        assert ret["result"] is False and ret["changes"] == {}
+        assert "east1" in ret["comment"] and "No space left on device" in ret["comment"]

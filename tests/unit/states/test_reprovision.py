@@ -24,6 +24,7 @@ resume = load("_modules", "resume")
 runlock = load("_modules", "runlock")
 survey = load("_modules", "survey")
 verify = load("_modules", "verify")
+planning = load("_modules", "planning")
 plans = load("_modules", "plans")
 runrecord = load("_modules", "runrecord")
 driftfindings = load("_modules", "driftfindings")
@@ -133,6 +134,7 @@ def functions():
         "runwords.plan": create_autospec(runwords.plan, side_effect=runwords.plan),
         "runwords.how_to_go_on": create_autospec(runwords.how_to_go_on, side_effect=runwords.how_to_go_on),
         "topology.merge": create_autospec(topology.merge, side_effect=topology.merge),
+        "topology.way": create_autospec(topology.way, side_effect=topology.way),
         "survey.take": create_autospec(survey.take, side_effect=lambda *_: copy.deepcopy(FOUND)),
         "readiness.text": readiness.text,
         "resume.done": resume.done,
@@ -235,7 +237,8 @@ def previously(**more):
     step_done = {"state": "done", "done_in": 1, "comment": "done"}
     record = {
         "run": "20260101T000000-7", "state": "running", "failed": "east", "definitive": "west", "primary": "east1",
-        "donor": "west3", "primaries": PRIMARIES, "method": "rsync", "replica_method": "xtrabackup", "plan": PLAN,
+        "donor": "west3", "primaries": PRIMARIES, "method": "rsync", "warm": True,
+        "replica_method": "xtrabackup", "plan": PLAN,
         "nodes": {"east": {"east1": "m1", "east2": "m2", "east3": "m3"},
                   "west": {name: name for name in ("west1", "west2", "west3")}, "north": {"north1": "north1"}},
         "attempts": [{"started": "2026-01-01T00:00:00Z", "pid": 7, "who": "bob"}], "kept": [], "copied": False,
@@ -567,6 +570,27 @@ class TestResuming:
         about = saved()["steps"]["06 donor shunned"]
         assert (about["state"], about["done_in"]) == ("done", 2)
 
+    @pytest.mark.parametrize("test", [True, False])
+    def test_what_is_of_use_while_the_donor_serves_is_not_applied_again_without_it(self, resumed, minions, test):
+        set_test(test)
+        before = saved()
+        assert before["donor_state"] == "taken"
+        ret = step(until="11 donor given back", while_donor_serves=True)
+        assert (ret["result"], ret["changes"]) == (True, {})
+        assert ret["comment"] == "Done in attempt 1; the donor is out of service already."
+        assert minions.calls == [] and saved() == before
+
+    @pytest.mark.parametrize("donor_state", ["in its site", "returned"])
+    def test_with_the_donor_in_service_it_is(self, resumed, minions, donor_state):
+        reprovision.__context__["reprovision"]["run"]["donor_state"] = donor_state
+        assert step(until="11 donor given back", while_donor_serves=True)["result"] is True
+        assert targets(minions) == [["m1"]]
+
+    def test_what_was_interrupted_then_is_applied_all_the_same(self, resumed, minions):
+        assert "06 donor shunned" not in saved()["kept"]
+        assert step("06 donor shunned", "donor", while_donor_serves=True)["result"] is True
+        assert targets(minions) == [["west3"]]
+
     def test_a_step_that_this_attempt_has_done_ends_nothing_in_it(self, resumed, minions):
         """What an attempt goes by is what it found done, so that its steps are all applied in their order."""
         step("11 donor given back")
@@ -616,6 +640,97 @@ class TestResuming:
         functions["verify.services"].assert_not_called()
 
 
+AHEAD = "10 ahead"
+
+
+class TestWays:
+    """A step that only some ways to copy have."""
+
+    @pytest.fixture(autouse=True)
+    def lowstate(self, monkeypatch):
+        chunks = [{"name": name, "state": "reprovision"} for name in PLAN] + [{"name": "x", "state": "test"}]
+        chunks.insert(2, {"name": AHEAD, "state": "reprovision", "ways": ["warm"]})
+        chunks.insert(3, {"name": "10 of both", "state": "reprovision", "ways": ["warm", "cold"]})
+        chunks.insert(4, {"name": "10 of another", "state": "reprovision", "ways": ["tar"]})
+        chunks.insert(5, {"name": "10 streamed", "state": "reprovision", "ways": ["hot"]})
+        monkeypatch.setattr(reprovision, "__lowstate__", chunks, raising=False)
+
+    def begin(self, warm, **order):
+        reprovision.__pillar__["reprovision"] = {"warm": warm, **order}
+        assert reprovision.preflight("00 preflight")["result"] is not False
+
+    @pytest.mark.parametrize("warm, more", [(True, [AHEAD, "10 of both"]), (False, ["10 of both"])])
+    def test_a_run_has_the_steps_of_its_way(self, functions, warm, more):
+        self.begin(warm)
+        plan = [*PLAN[:2], *more, *PLAN[2:]]
+        assert saved()["plan"] == plan and saved()["warm"] is warm
+        assert functions["survey.take"].call_args.args[2] == plan
+
+    @pytest.mark.parametrize("warm", [True, False])
+    @pytest.mark.parametrize("method", ["mariabackup", "xtrabackup"])
+    def test_with_a_method_other_than_rsync_it_is_hot(self, functions, minions, method, warm):
+        self.begin(warm, method=method)
+        plan = [*PLAN[:2], "10 streamed", *PLAN[2:]]
+        assert (saved()["plan"], saved()["method"]) == (plan, method)
+        assert functions["survey.take"].call_args.args[2] == plan
+        assert step(AHEAD, "donor", ways=["warm"])["comment"] == "No step of a hot copy."
+        assert step("10 streamed", "donor", ways=["hot"])["result"] is True
+        assert minions.calls[0][1]["pillar"]["reprovision_run"]["method"] == method
+
+    @pytest.mark.parametrize("test", [True, False])
+    def test_a_step_of_another_way_is_none(self, minions, events, test):
+        set_test(test)
+        self.begin(False)
+        events.reset_mock()
+        ret = step(AHEAD, "donor", ways=["warm"], takes_donor=True)
+        assert (ret["result"], ret["comment"], ret["changes"]) == (True, "No step of a cold copy.", {})
+        assert ret["comment"].startswith(planning.NOT_PLANNED), "a plan leaves it out by these words"
+        assert minions.calls == []
+        events.assert_not_called()
+        if not test:
+            assert AHEAD not in saved()["steps"] and saved()["donor_state"] == "in its site"
+
+    def test_one_of_its_own_way_is_a_step_like_all(self, minions, events):
+        self.begin(True)
+        assert step(AHEAD, "donor", ways=["warm"])["result"] is True
+        assert targets(minions) == [["west3"]] and saved()["steps"][AHEAD]["state"] == "done"
+        assert (events.call_args.kwargs["number"], events.call_args.kwargs["of"]) == (3, 8)
+
+    def test_it_is_known_by_its_words_in_a_plan(self, functions):
+        """The one whose steps are told to people: a step left out is not among them."""
+        set_test(True)
+        self.begin(False)
+        states = {"a": {**step(AHEAD, "donor", ways=["warm"]), "__run_num__": 0}}
+        assert planning.steps(states, reprovision.__context__["reprovision"]["topology"]) == []
+
+
+class TestPace:
+    """How a run goes about it is each attempt's own."""
+
+    PACE = {"donor_lease": 60, "patience": 7, "compress": "zstd", "bwlimit": 50, "streams": 8,
+            "replica_parallel": 3}
+
+    def test_they_are_the_states_own(self):
+        assert set(self.PACE) == set(reprovision.PACE)
+
+    def test_a_first_run(self):
+        reprovision.__pillar__["reprovision"] = dict(self.PACE)
+        reprovision.preflight("00 preflight")
+        assert {key: saved()[key] for key in self.PACE} == self.PACE
+
+    def test_one_that_goes_on(self, functions, minions):
+        previously(**dict.fromkeys(self.PACE, 1))
+        resumes(functions)
+        reprovision.__pillar__["reprovision"] = dict(self.PACE)
+        reprovision.preflight("00 preflight")
+        assert saved()["run"] == "20260101T000000-7"
+        assert {key: saved()[key] for key in self.PACE} == self.PACE
+        step()
+        told = minions.calls[0][1]["pillar"]["reprovision_run"]
+        assert {key: told[key] for key in ("compress", "bwlimit", "streams", "donor_lease")} == {
+            "compress": "zstd", "bwlimit": 50, "streams": 8, "donor_lease": 60}
+
+
 @pytest.mark.usefixtures("begun")
 class TestStep:
     @pytest.mark.parametrize(
@@ -625,7 +740,6 @@ class TestStep:
             ("failed replicas", ["m2", "m3"]),
             ("failed site", ["m1", "m2", "m3"]),
             ("donor", ["west3"]),
-            ("failed primary and donor", ["m1", "west3"]),
             ("other sites", ["west1", "west2", "west3", "north1"]),
         ],
     )
@@ -635,7 +749,6 @@ class TestStep:
             "failed replicas",
             "failed site",
             "donor",
-            "failed primary and donor",
             "other sites",
         }
         assert step(nodes=nodes)["result"] is True
@@ -658,8 +771,12 @@ class TestStep:
                     "primary": "east1",
                     "donor": "west3",
                     "method": "rsync",
+                    "warm": record["warm"],
                     "replica_method": "xtrabackup",
                     "donor_lease": 900,
+                    "compress": "auto",
+                    "bwlimit": 0,
+                    "streams": 4,
                     "begun": False,
                 }
             },
@@ -751,7 +868,7 @@ class TestStep:
         assert lines[-1].endswith(
             "salt-run state.orch orch.reprovision "
             'pillar=\'{"reprovision": {"failed": "east", "definitive": "west", "donor": "west3", "method": "rsync", '
-            '"replica_method": "xtrabackup"}}\''
+            '"warm": true, "replica_method": "xtrabackup"}}\''
         )
         record = saved()
         assert record["state"] == "failed" and record["finished"]
@@ -768,21 +885,30 @@ class TestStep:
         assert saved()["state"] == "failed"
 
     @pytest.mark.parametrize("test", [True, False])
-    def test_one_by_one_stops_at_the_first_that_fails(self, minions, test):
+    @pytest.mark.parametrize("at_once, groups", [
+        (1, [["m1"], ["m2"], ["m3"]]), (2, [["m1", "m2"], ["m3"]]), (3, [["m1", "m2", "m3"]]),
+        (9, [["m1", "m2", "m3"]])])
+    def test_few_at_once_stops_where_one_fails(self, minions, test, at_once, groups):
         set_test(test)
-        assert step(nodes="failed site", one_by_one=True)["result"] is (None if test else True)
-        assert targets(minions) == [["m1"], ["m2"], ["m3"]]
+        reprovision.__context__["reprovision"]["run"]["replica_parallel"] = at_once
+        assert step(nodes="failed site", few_at_once=True)["result"] is (None if test else True)
+        assert targets(minions) == groups
         minions.calls.clear()
         minions.answers["m2"] = states("m2", False, {}, "no")
-        ret = step(nodes="failed site", one_by_one=True)
+        ret = step(nodes="failed site", few_at_once=True)
         assert ret["result"] is False and "m1: done" in ret["comment"]
-        assert targets(minions) == [["m1"], ["m2"]]
+        assert targets(minions) == groups[:next(at for at, group in enumerate(groups) if "m2" in group) + 1]
 
-    @pytest.mark.parametrize("one_by_one", [True, False])
-    def test_a_role_of_nobody(self, minions, one_by_one):
+    def test_how_many_at_once_is_said_of_replicas_alone(self, minions):
+        reprovision.__context__["reprovision"]["run"]["replica_parallel"] = 2
+        step(nodes="failed site")
+        assert targets(minions) == [["m1", "m2", "m3"]]
+
+    @pytest.mark.parametrize("few_at_once", [True, False])
+    def test_a_role_of_nobody(self, minions, few_at_once):
         run = reprovision.__context__["reprovision"]["run"]
         run["nodes"]["east"] = {"east1": "m1"}
-        ret = step(nodes="failed replicas", one_by_one=one_by_one)
+        ret = step(nodes="failed replicas", few_at_once=few_at_once)
         assert ret["result"] is True and ret["comment"] == "There are no such nodes."
         assert minions.calls == []
 
@@ -820,6 +946,10 @@ class TestStep:
         assert functions["notify.of_run"].call_args.args[0]["state"] == "failed"
 
 
+def copy_was_begun():
+    reprovision.__context__["reprovision"]["run"]["steps"]["10 data copied ahead"] = {"state": "done"}
+
+
 @pytest.mark.usefixtures("begun")
 class TestDonor:
     """From its taking on it is given back whatever happens."""
@@ -846,7 +976,7 @@ class TestDonor:
 
     @pytest.mark.parametrize("name, nodes, more", [
         ("06 donor shunned", "donor", {"takes_donor": True}),
-        ("01 policy", "failed primary and donor", {}),
+        ("01 policy", "failed site", {}),
         ("01 policy", "failed primary", {}),
         ("01 policy", "donor", {"once": True, "copies": True}),
     ])
@@ -950,6 +1080,38 @@ class TestDonor:
         assert step("11 donor given back", "donor", gives_donor_back=True)["result"] is False
         assert saved()["donor_state"] == "returned"
 
+    @pytest.mark.parametrize("copied", [False, True])
+    def test_stopped_before_it_was_taken_what_copies_from_it_is_ended_as_long_as_a_copy_is_made(
+            self, functions, minions, copied):
+        if copied:
+            assert step("01 policy", "donor", copies=True)["result"] is True
+        copy_was_begun()
+        minions.calls.clear()
+        functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": None}
+        assert step("06 donor shunned", "donor", takes_donor=True)["result"] is False
+        assert minions.calls == [] and (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
+        assert functions["fleet.ask"].call_args_list == ([] if copied else [
+            call(["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)])
+
+    @pytest.mark.parametrize("copying", [False, True])
+    def test_so_is_it_when_the_run_has_failed_if_any_can_have_been_begun(self, functions, minions, copying):
+        if copying:
+            copy_was_begun()
+        self.fails(minions)
+        assert step()["result"] is False and saved()["state"] == "failed"
+        assert functions["fleet.ask"].call_count == copying
+
+    @pytest.mark.parametrize("trouble", [CommandExecutionError("west3: does not answer"), ValueError("master gone")])
+    def test_what_could_not_be_ended_is_no_reason_to_say_anything_else(self, functions, caplog, trouble):
+        copy_was_begun()
+        functions["fleet.ask"].side_effect = trouble
+        functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": "wrong site"}
+        ret = step()
+        assert ret["comment"].startswith("bob asked this run to stop at now: wrong site\n")
+        assert saved()["state"] == "aborted" and str(trouble) not in ret["comment"]
+        functions["runlock.release"].assert_called_once_with()
+        assert f"What copies on west3 was not ended: {type(trouble).__name__}: {trouble}" in caplog.text
+
     def test_given_back_it_is_not_touched_any_more(self, functions, minions):
         self.take(minions)
         step("11 donor given back", "donor", gives_donor_back=True)
@@ -1052,12 +1214,12 @@ class TestLongJobs:
 
     @pytest.fixture
     def answers(self, minions, functions):
-        """What ``longjob.status`` answers, one after the other; then the job is done."""
+        """What ``jobgroup.status`` answers, one after the other; then the job is done."""
         found = []
         minions.answers["m1"] = {"a": dict(self.RUNNING)}
 
         def gather(asked, function, kwarg=None, timeout=60):
-            assert (asked, function, kwarg) == (["m1"], "longjob.status", {"name": "copy-0-r"})
+            assert (asked, function, kwarg) == (["m1"], "jobgroup.status", {"name": "copy-0-r"})
             answer = found.pop(0) if found else {"state": "done"}
             if answer is None:
                 return {"answers": {}, "faults": {"m1": "does not answer"}}
@@ -1069,21 +1231,21 @@ class TestLongJobs:
         return found
 
     def test_it_is_polled_until_it_ends_and_proved_by_another_application(self, minions, answers, events):
-        log = "  1,000  40%  2.00MB/s  0:00:10"
-        answers += [{"state": "running", "seconds": 3, "log": log}, {"state": "running", "seconds": 6, "log": ""}]
+        logs = ["  1,000  40%  2.00MB/s  0:00:10", "  500  20%  1.00MB/s  0:00:05", ""]
+        answers += [{"state": "running", "seconds": 3, "logs": logs}, {"state": "running", "seconds": 6, "logs": [""]}]
         ret = step()
         assert ret["result"] is True and ret["changes"] == {"m1": {"b": {"old": 1, "new": 2}}}
         assert [kwargs["pillar"]["reprovision_run"]["begun"] for _, kwargs in minions.calls] == [False, True]
         told = [each for each in events.call_args_list if each.args[2] == "progress"]
         assert [each.kwargs for each in told] == [
-            {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 1000, "percent": 40, "rate": "2.00MB/s"},
+            {"node": "m1", "job": "copy-0-r", "seconds": 3, "bytes": 1500, "percent": 30, "rate": "3.1 MB/s"},
             {"node": "m1", "job": "copy-0-r", "seconds": 6}]
         assert {each.args[1] for each in told} == {"01 policy"}
         assert "goes on" not in ret["comment"], "what is told is the last application's"
         assert "progress" not in saved()["steps"]["01 policy"], "of a step that is done nothing is in progress"
 
     def test_how_far_it_is_stands_in_the_record(self, answers, functions):
-        answers += [{"state": "running", "seconds": 3, "log": "  7  1%  1.0kB/s  0:00:01"}]
+        answers += [{"state": "running", "seconds": 3, "logs": ["  7  1%  1.0kB/s  0:00:01"]}]
         seen = []
 
         def save(record):
@@ -1092,17 +1254,17 @@ class TestLongJobs:
 
         functions["runrecord.save"].side_effect = save
         step()
-        assert {"m1": {"job": "copy-0-r", "seconds": 3, "bytes": 7, "percent": 1, "rate": "1.0kB/s"}} in seen
+        assert {"m1": {"job": "copy-0-r", "seconds": 3, "bytes": 7, "percent": 1, "rate": "1.0 kB/s"}} in seen
 
     @pytest.mark.parametrize("state", ["done", "failed", "absent"])
     def test_however_it_has_ended_the_state_is_applied_again_to_judge_it(self, answers, minions, state):
-        answers += [{"state": "running", "seconds": 3, "log": ""}, {"state": state}]
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}, {"state": state}]
         assert step()["result"] is True
         assert len(minions.calls) == 2 and answers == []
 
     def test_between_two_looks_it_rests(self, answers, clock):
         begun_at = clock.seconds
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 9
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 9
         step()
         assert clock.seconds - begun_at == 10 * reprovision.POLL_SECONDS
 
@@ -1117,7 +1279,7 @@ class TestLongJobs:
             asked.append(minion)
             left[minion] -= 1
             if left[minion]:
-                return {"answers": {minion: {"state": "running", "seconds": 3, "log": ""}}, "faults": {}}
+                return {"answers": {minion: {"state": "running", "seconds": 3, "logs": [""]}}, "faults": {}}
             minions.answers[minion] = "unchanged"
             return {"answers": {minion: {"state": "done"}}, "faults": {}}
 
@@ -1126,7 +1288,12 @@ class TestLongJobs:
         assert asked == ["m1", "m3", "m3", "m3"]
         assert targets(minions) == [["m1", "m2", "m3"]] * 2
 
-    def test_one_by_one_each_begins_for_itself(self, minions, functions):
+    @pytest.mark.parametrize("at_once, told", [
+        (1, [(["m2"], False), (["m2"], True), (["m3"], False), (["m3"], True)]),
+        (2, [(["m2", "m3"], False), (["m2", "m3"], True)]),
+    ])
+    def test_of_few_at_once_each_group_begins_for_itself(self, minions, functions, at_once, told):
+        reprovision.__context__["reprovision"]["run"]["replica_parallel"] = at_once
         minions.answers.update({minion: {"a": {**self.RUNNING, "changes": {"still running": f"tprovision-{minion}"}}}
                                 for minion in ("m2", "m3")})
 
@@ -1135,13 +1302,12 @@ class TestLongJobs:
             return {"answers": {nodes[0]: {"state": "done"}}, "faults": {}}
 
         functions["fleet.gather"].side_effect = gather
-        assert step(nodes="failed replicas", one_by_one=True)["result"] is True
-        assert [(target, kwargs["pillar"]["reprovision_run"]["begun"]) for target, kwargs in minions.calls] == [
-            (["m2"], False), (["m2"], True), (["m3"], False), (["m3"], True)]
+        assert step(nodes="failed replicas", few_at_once=True)["result"] is True
+        assert [(target, kwargs["pillar"]["reprovision_run"]["begun"]) for target, kwargs in minions.calls] == told
 
     def test_a_node_that_is_silent_for_a_while_is_waited_for(self, answers):
         """Twice nearly as long as the patience: each silence counts for itself."""
-        answers += ([None] * 19 + [{"state": "running", "seconds": 3, "log": ""}]) * 2
+        answers += ([None] * 19 + [{"state": "running", "seconds": 3, "logs": [""]}]) * 2
         assert step()["result"] is True
         assert answers == []
 
@@ -1163,18 +1329,43 @@ class TestLongJobs:
         assert ret["result"] is False and "No space left on device" in ret["comment"]
 
     def test_asked_to_stop_it_is_waited_for_no_longer(self, answers, functions):
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 100
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
         functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
         ret = step(takes_donor=True)
         assert ret["result"] is False and "no reason given" in ret["comment"]
         assert saved()["state"] == "aborted" and len(answers) == 99
         functions["fleet.ask"].assert_called_once_with(
             ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+        assert saved()["donor_state"] == "returned"
+
+    def test_of_a_donor_that_goes_on_serving_only_the_copy_is_ended(self, answers, functions, minions):
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
+        functions["runrecord.asked_to_stop"].side_effect = [None, None, {"who": "bob", "at": "now", "reason": None}]
+        copy_was_begun()
+        ret = step()
+        assert ret["result"] is False and "The donor" not in ret["comment"]
+        functions["fleet.ask"].assert_called_once_with(
+            ["west3"], "longjob.stop_all", kwarg={"prefix": "copy-"}, timeout=10)
+        assert len(minions.calls) == 1 and (saved()["state"], saved()["donor_state"]) == ("aborted", "in its site")
+
+    @pytest.mark.parametrize("copied, copying, wish", [(True, True, True), (True, True, False), (False, False, True)])
+    def test_none_is_ended_that_was_made_or_never_begun(self, answers, functions, copied, copying, wish):
+        run = reprovision.__context__["reprovision"]["run"]
+        run["copied"] = copied
+        if copying:
+            run["steps"]["10 data copied ahead"] = {"state": "done"}
+        if wish:
+            functions["runrecord.asked_to_stop"].return_value = {"who": "bob", "at": "now", "reason": None}
+        else:
+            reprovision.__states__["salt.state"].side_effect = ValueError("master gone")
+        assert step()["result"] is False
+        assert saved()["state"] == ("aborted" if wish else "failed")
+        functions["fleet.ask"].assert_not_called()
 
     @pytest.mark.parametrize("looks", [2, 3], ids=["before it is polled", "while it is polled"])
     def test_a_lock_that_is_lost_meanwhile_ends_the_polling_and_touches_nothing(
             self, answers, functions, minions, looks):
-        answers += [{"state": "running", "seconds": 3, "log": ""}] * 100
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 100
         lose_lock(functions, looks)
         ret = step(takes_donor=True)
         assert ret["result"] is False and "goes on there" in ret["comment"]
