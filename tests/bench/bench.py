@@ -158,13 +158,18 @@ def parsed():
     return options
 
 
+def told_to_end(number, frame):
+    say("bench: told to end by a signal; what was measured until now is kept")
+    sys.exit(143)
+
+
 def main():
     options = parsed()
     if options.files:
         tell(together(options.files), options)
         return
     # Also when it is told to end: the lab must not stay behind.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    signal.signal(signal.SIGTERM, told_to_end)
     bench = Bench(options)
     try:
         bench.measure()
