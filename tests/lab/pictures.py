@@ -46,7 +46,9 @@ def watched(lab):
     donor = lab.site_nodes()[plan.SITE_NAMES[1]][-1]
     do(lab, donor, "tc", "qdisc", "add", "dev", "host0", "root", "tbf", "rate", LINK, "burst", "128kb", "latency",
        "50ms")
-    order = subprocess.Popen(hosts.command(lab, MASTER, ["salt-run", "state.orch", "orch.reprovision"]),
+    # Compressed the copy would be over before it is seen.
+    words = 'pillar={"reprovision": {"compress": "none"}}'
+    order = subprocess.Popen(hosts.command(lab, MASTER, ["salt-run", "state.orch", "orch.reprovision", words]),
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watcher = subprocess.Popen(
         hosts.command(lab, MASTER, ["salt-run", "reprovision.watch", FAILED, "--log-level=quiet"]),
