@@ -34,7 +34,8 @@ def split(place, label, streams, since=None):
     place
         One of ``datalocation.locations``: ``{"path", "files"}``.
     label
-        What the files of names are called by: ``LABEL-NUMBER.names``, in ``hostrecord.folder``.
+        What the files of names are called by: ``LABEL-whole-NUMBER.names`` and ``LABEL-holes-NUMBER.names``, in
+        ``hostrecord.folder``.
     streams
         How many there may be at most, of files without holes and of files with them.
     since

@@ -203,9 +203,30 @@ def tell(host, record, state):
 
         salt west3 copytarget.tell east1 "$record" copied
     """
-    copy = f"target-{host}.json"
-    __salt__["hostrecord.save"](copy, {**record, "state": state})
-    _run(_rsync(__salt__["hostrecord.path"](copy), f"{address(host)}:{_record_path()}"))
+    _run(telling(host, {**record, "state": state}, f"target-{host}.json"))
+
+
+def telling(host, record, name):
+    """
+    Return the argv that gives the target a record in place of its own; what it gives is written down here.
+
+    host
+        The target.
+    record
+        The record, as it is to be there.
+    name
+        What the file is called here, as for ``hostrecord.path``.
+
+    Returns a list of words. Raises as ``hostrecord.save`` does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt west3 copytarget.telling east1 "$record" target-east1.json
+    """
+    __salt__["hostrecord.save"](name, record)
+    return _rsync(__salt__["hostrecord.path"](name), f"{address(host)}:{_record_path()}")
 
 
 # --- the way there

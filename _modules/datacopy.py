@@ -218,24 +218,27 @@ def _remembered(host, run):
     return known if known and (known["host"], known["run"]) == (host, run) else None
 
 
-def _since(host, run):
+def _since(host, run, warm):
     """From when on what changed here may differ there, in spite of its size and time; None without a copy ahead."""
     known = _remembered(host, run)
-    if not known:
-        return None
-    # By a clock that was put back since nobody can tell what was written to: then it is all of them.
-    return known["began"] - MARGIN if known["began"] <= time.time() else 0
+    if known and known["began"] <= time.time():
+        return known["began"] - MARGIN
+    # Forgotten, or by a clock that was put back since: nobody can tell what was written to, so it is all of it.
+    return 0 if known or warm else None
 
 
 # --- the copy
 
 
-def differences(host, site, run):
+def differences(host, site, run, warm=False):
     """
     Return what a copy to ``host`` would still have to change or to compare there, a list of rsync's itemized lines and,
     after a copy ahead, of the files that were written to since.
 
     To be run on the donor. It has the same guards as ``sync`` and changes nothing on either host.
+
+    warm
+        As for ``sync``.
 
     CLI Example:
 
@@ -245,7 +248,7 @@ def differences(host, site, run):
     """
     pairs, record = _pairs(host, site, run, at_rest=True)
     found = [line for place, target in pairs for line in _differences(place, target)]
-    since = _since(host, run)
+    since = _since(host, run, warm)
     if since is not None and record["state"] == "emptied":
         for place, _ in pairs:
             newer = __salt__["copystreams.touched"](since)
@@ -302,9 +305,7 @@ def sync(host, site, run, warm=False, begun=False, wait=86400, deadline=86400, c
     """
     pairs, record = _pairs(host, site, run, at_rest=True)
     transport = __salt__["copytarget.transport"](host, run, compress, bwlimit, streams)
-    since = _since(host, run)
-    if warm and since is None:
-        since = 0
+    since = _since(host, run, warm)
     if not begun:
         # A comparison is of the time since the server stopped, which may not be the same time.
         _forget(run, but=("copy-files-", "copy-rest-") if since is None else ())

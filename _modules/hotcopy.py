@@ -21,8 +21,6 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 __virtualname__ = "hotcopy"
 
 TOOLS = ("rsync", "runuser", "ssh")
-# datadir's, on the target.
-RECORD = "ownership.json"
 # What the backup tools write as their last line.
 WELL = "completed OK!"
 SECONDS = 60
@@ -157,8 +155,4 @@ def _order(host, record, method, bwlimit):
 
 def _telling(host, record, how):
     """The argv that tells the target how far its stream is."""
-    name = f"stream-{how}-{host}.json"
-    __salt__["hostrecord.save"](name, {**record, "stream": how})
-    return ["rsync", "--ignore-times", "--chmod=F600", "-e", " ".join(__salt__["copytarget.ssh"]()),
-            "--rsync-path=sudo -n rsync", __salt__["hostrecord.path"](name),
-            f"{__salt__['copytarget.address'](host)}:{__salt__['hostrecord.path'](RECORD)}"]  # fmt: skip
+    return __salt__["copytarget.telling"](host, {**record, "stream": how}, f"stream-{how}-{host}.json")

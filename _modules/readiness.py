@@ -34,9 +34,6 @@ SERVER = ("version", "version_comment", "lower_case_table_names", "character_set
 BINDING = ("lower_case_table_names", "innodb_page_size")
 ADVISED = ("character_set_server", "collation_server")
 
-# As copytarget has them: what works here has to work there.
-SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=15",
-               "Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr")
 # What jobgroup puts behind the name of a group.
 STREAM = re.compile(r"-s\d+of\d+$")
 PROBE = ("sudo", "-n", "rsync", "--version")
@@ -221,11 +218,10 @@ def reach(hosts):
     unknown = [host for host in hosts if host not in known]
     if unknown:
         raise SaltInvocationError(f"not in the topology: {', '.join(map(repr, unknown))}")
-    user = __salt__["topology.node"]()["user"]
-    options = [word for option in SSH_OPTIONS for word in ("-o", option)]
     said = {}
     for host in hosts:
-        argv = ["runuser", "-u", user, "--", "ssh", *options, f"{user}@{host}", *PROBE]
+        # As the copy goes: what works here has to work there.
+        argv = [*__salt__["copytarget.ssh"](), __salt__["copytarget.address"](host), *PROBE]
         said[host] = _refusal(_run(argv, SSH_SECONDS), SSH_SECONDS)
     return said
 

@@ -175,7 +175,7 @@ def copied(name, site, run, warm=False, begun=False, wait=86400, deadline=86400,
         if __opts__["test"]:
             places = __salt__["dataguard.check"]()
             try:
-                if not __salt__["datacopy.differences"](name, site, run):
+                if not __salt__["datacopy.differences"](name, site, run, warm):
                     ret.update(result=True, comment=f"{name} holds the same data already")
                     return ret
                 reason = ""
@@ -185,7 +185,7 @@ def copied(name, site, run, warm=False, begun=False, wait=86400, deadline=86400,
             ret["changes"] = {name: {"old": "without the data of this host", "new": f"copy of {paths}"}}
             ret.update(result=None, comment=f"{paths} would be copied to {name}{reason}")
             return ret
-        if begun or __salt__["datacopy.differences"](name, site, run):
+        if begun or __salt__["datacopy.differences"](name, site, run, warm):
             ret["changes"] = {name: {"old": "without the data of this host", "new": "unknown, the copy failed"}}
         now = __salt__["datacopy.sync"](name, site, run, warm=warm, begun=begun, wait=wait, deadline=deadline,
                                         compress=compress, bwlimit=bwlimit, streams=streams)

@@ -933,6 +933,13 @@ def test_differences_name_what_has_to_be_compared(copied_ahead, jobs, tmp_path):
     assert jobs.order == copied_ahead["told"] == []
 
 
+def test_when_nobody_knows_when_it_began_they_name_every_file(copied_ahead, tmp_path):
+    copied_ahead["left"] = [""]
+    os.unlink(hostrecord.path(datacopy.AHEAD))
+    assert datacopy.differences("east1", "east", "r-1") == []
+    assert f"{tmp_path}/data/mysql/before" in datacopy.differences("east1", "east", "r-1", warm=True)
+
+
 def test_what_is_copied_has_been_compared(copied_ahead):
     copied_ahead["record"]["state"] = "copied"
     assert datacopy.differences("east1", "east", "r-1") == []

@@ -35,6 +35,7 @@ def facts(tmp_path):
 
 @pytest.fixture
 def functions(facts, tmp_path, monkeypatch):
+    monkeypatch.setattr(copytarget, "OPTIONS", ("BatchMode=yes",))
     monkeypatch.setattr(hostrecord, "STATE_DIR", str(tmp_path / "remembered"))
     functions = datahost.new_functions(facts)
 
@@ -69,6 +70,7 @@ def functions(facts, tmp_path, monkeypatch):
         "copytarget.guard_places": create_autospec(copytarget.guard_places),
         "copytarget.ssh": create_autospec(copytarget.ssh, return_value=list(SSH)),
         "copytarget.address": create_autospec(copytarget.address, side_effect=lambda host: f"tungsten@{host}"),
+        "copytarget.telling": create_autospec(copytarget.telling, side_effect=copytarget.telling),
         "hotguard.tool": create_autospec(
             hotguard.tool, return_value={"path": "/usr/bin/mariadb-backup", "series": "10.11"}),
         "hotguard.unpack": create_autospec(hotguard.unpack, side_effect=hotguard.unpack),
@@ -262,7 +264,3 @@ def test_a_limit_is_a_number(facts, bwlimit):
     with pytest.raises(SaltInvocationError, match="bwlimit"):
         stream(bwlimit=bwlimit)
     assert facts["jobs"] == []
-
-
-def test_its_words_are_those_of_the_others():
-    assert hotcopy.RECORD == copytarget.RECORD

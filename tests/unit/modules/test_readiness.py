@@ -15,6 +15,7 @@ from tests.support.loader import ROOT, load
 
 readiness = load("_modules", "readiness")
 copytarget = load("_modules", "copytarget")
+dataguard = load("_modules", "dataguard")
 datalocation = load("_modules", "datalocation")
 jobgroup = load("_modules", "jobgroup")
 longjob = load("_modules", "longjob")
@@ -85,6 +86,9 @@ def functions(host, topology):
         "mysqld.variables": create_autospec(mysqld.variables, return_value=MARIADB),
         "mysqld.query": create_autospec(mysqld.query, return_value=[]),
         "datalocation.contents": create_autospec(datalocation.contents, return_value=places),
+        "copytarget.ssh": create_autospec(copytarget.ssh, side_effect=copytarget.ssh),
+        "copytarget.address": create_autospec(copytarget.address, side_effect=copytarget.address),
+        "dataguard.name": create_autospec(dataguard.name, side_effect=dataguard.name),
         "trepctl.services": create_autospec(
             trepctl.services, return_value={"paris": {"state": "ONLINE", "appliedLatency": 1.5}}
         ),

@@ -47,7 +47,7 @@ def functions(host):
             module.emptied, side_effect=lambda site, donor, run: host.get("emptied") == run
         ),
         "datacopy.differences": create_autospec(
-            datacopy.differences, side_effect=lambda target, site, run: host["differences"]
+            datacopy.differences, side_effect=lambda target, site, run, warm=False: host["differences"]
         ),
         "datacopy.sync": create_autospec(datacopy.sync, side_effect=sync),
         "datacopy.ahead": create_autospec(
