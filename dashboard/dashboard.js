@@ -186,7 +186,7 @@ function show() {
   redraw(byId("plans"), open.map((each) => plan(each, decide)));
   const shown = Object.keys(records).sort((one, other) => records[other].started.localeCompare(records[one].started));
   redraw(byId("runs"), shown.map((site) => run(site, summaries[site], records[site])));
-  redraw(byId("memory-body"), memory(all, runs));
+  redraw(byId("memory-body"), looks.plans.value ? memory(all, runs) : "Not looked at yet.");
   showHeadlines(headlines({ status, summaries, records, open, all, found: about?.found }));
   fresh();
 }

@@ -407,7 +407,8 @@ def test_prepare_does_not_touch_what_is_no_backup_as_it_was_streamed(streamed, f
 
 
 def test_names_are_those_of_the_donors_side():
-    assert (hottarget.RECORD, hottarget.WELL) == (hotcopy.RECORD, hotcopy.WELL) and hottarget.RECORD == datadir.RECORD
+    assert hottarget.WELL == hotcopy.WELL
+    assert hottarget.RECORD == copytarget.RECORD == datadir.RECORD
     assert set(hottarget.UNPACKERS) == {known["unpacks"] for known in hotguard.METHODS.values()}
     tools = {tool for known in hotguard.METHODS.values() for tool in known["tools"]}
     assert {*hottarget.UNPACKERS, *tools} <= set(datahost.mysqld.PROGRAMS), "no directory is emptied under them"
