@@ -119,10 +119,14 @@ def _forget(run, but):
     End what other runs have left going, and forget what has ended, since it says nothing of how things are now. Of this
     run only a group goes on that is still whole, and whose name begins as one of ``but``.
     """
-    for job in sorted({__salt__["jobgroup.of"](job) for job in __salt__["longjob.names"]("copy-")}):
-        kept = job.endswith(f"-{run}") and job.removesuffix(f"-{run}").rstrip("0123456789") in but
-        if not kept or __salt__["jobgroup.status"](job)["state"] != "running":
-            __salt__["jobgroup.stop"](job)
+    found = {}
+    for job in __salt__["longjob.names"]("copy-"):
+        found.setdefault(__salt__["jobgroup.of"](job), []).append(job)
+    for group in list(found):
+        kept = group.endswith(f"-{run}") and group.removesuffix(f"-{run}").rstrip("0123456789") in but
+        if kept and __salt__["jobgroup.status"](group)["state"] == "running":
+            del found[group]
+    __salt__["longjob.stop_each"]([job for jobs in found.values() for job in jobs])
 
 
 def _ended(job, wait):

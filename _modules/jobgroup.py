@@ -135,7 +135,7 @@ def stop(name):
     name
         Name of the group, or of a single job.
 
-    Returns the names of the jobs that were there. Raises as ``longjob.stop`` does.
+    Returns the names of the jobs that were there. Raises as ``longjob.stop_each`` does.
 
     CLI Example:
 
@@ -143,4 +143,5 @@ def stop(name):
 
         salt west3 jobgroup.stop copy-1
     """
-    return [job for job in _members(name) if __salt__["longjob.stop"](job)["before"] != "absent"]
+    there = [job for job in _members(name) if __salt__["longjob.status"](job)["state"] != "absent"]
+    return __salt__["longjob.stop_each"](there)

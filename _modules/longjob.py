@@ -173,11 +173,11 @@ def start(name, argv, user=None, deadline=None, well=()):
     return status(name)
 
 
-def _forget(unit):
-    """Make systemd drop a finished unit, so that its name is free."""
-    _run(["systemctl", "stop", unit], seconds=120)
-    # Answers 1 when the stop already dropped the unit, which is as good.
-    _run(["systemctl", "reset-failed", unit])
+def _forget(*units):
+    """Make systemd drop units, so that their names are free."""
+    _run(["systemctl", "stop", *units], seconds=120)
+    # Answers 1 when the stop already dropped a unit, which is as good.
+    _run(["systemctl", "reset-failed", *units])
 
 
 def status(name):
@@ -336,10 +336,7 @@ def stop(name):
     """
     before = status(name)["state"]
     if before != "absent":
-        _forget(_unit(name))
-        after = status(name)
-        if after["state"] != "absent":
-            raise CommandExecutionError(f"The job {name} is {after['state']} after systemctl stop")
+        stop_each([name])
     return {"stopped": before == "running", "before": before}
 
 
@@ -385,7 +382,30 @@ def stop_all(prefix):
 
     Follows systemctl(1).
     """
-    found = names(prefix)
-    for name in found:
-        stop(name)
-    return found
+    return stop_each(names(prefix))
+
+
+def stop_each(jobs):
+    """
+    End several jobs, at the same time, with everything they started, and forget them. Their logs stay.
+
+    jobs
+        List of names given to :py:func:`start`.
+
+    Returns the list. Raises CommandExecutionError if one still runs after two minutes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt west3 longjob.stop_each '[copy-0-1, copy-1-1]'
+
+    Follows systemctl(1).
+    """
+    if jobs:
+        _forget(*map(_unit, jobs))
+    for name in jobs:
+        after = status(name)["state"]
+        if after != "absent":
+            raise CommandExecutionError(f"The job {name} is {after} after systemctl stop")
+    return jobs

@@ -20,6 +20,9 @@ __virtualname__ = "reprovision"
 
 RETURN_DONOR = "orch.node.donor_given_back"
 POLL_SECONDS = 3
+# What is over at once is not waited for so long: a job is looked at again after this part of the time that it has taken.
+POLL_SHARE = 0.1
+POLL_LEAST = 0.5
 # Of an order: how a run goes about it, which each attempt may do in another way.
 PACE = ("donor_lease", "patience", "compress", "bwlimit", "streams", "replica_parallel")
 NOT_PLANNED = "No step of a"
@@ -465,10 +468,10 @@ def _back(run, minions):
 
 def _poll(name, run, jobs):
     """Wait until every node's job has ended, telling whoever watches how far it is; a silent node is given time."""
-    silent_since, running = {}, dict(jobs)
+    silent_since, running, begun = {}, dict(jobs), time.monotonic()
     while running:
         _go_on_or_stop(run)
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(POLL_SECONDS, max(POLL_LEAST, POLL_SHARE * (time.monotonic() - begun))))
         for minion, job in list(running.items()):
             answer = __salt__["fleet.gather"]([minion], "jobgroup.status", kwarg={"name": job}, timeout=10)
             if minion in answer["faults"]:

@@ -75,11 +75,11 @@ class Jobs:
         # As systemd does.
         self.put(name, **end if end.get("rc") not in well else {**end, "state": "done"})
 
-    def stop(self, name):
-        before = self.known.pop(name, {"state": "absent"})["state"]
-        if before != "absent":
+    def stop_each(self, jobs):
+        for name in jobs:
+            before = self.known.pop(name)["state"]
             self.order.append(("ended" if before == "running" else "forgotten", name))
-        return {"stopped": before == "running", "before": before}
+        return jobs
 
     def names(self, prefix):
         return [name for name in self.known if name.startswith(prefix)]
@@ -94,7 +94,7 @@ def jobs(functions):
     jobs = Jobs()
     functions.update({
         **{f"longjob.{name}": create_autospec(getattr(longjob, name), side_effect=getattr(jobs, name))
-           for name in ("status", "start", "stop", "names")},
+           for name in ("status", "start", "stop_each", "names")},
         "longjob.failure": longjob.failure,
         **{f"jobgroup.{name}": create_autospec(getattr(jobgroup, name), side_effect=getattr(jobgroup, name))
            for name in ("start", "status", "stop", "of")},
@@ -563,7 +563,7 @@ def test_what_has_ended_in_an_earlier_attempt_is_copied_anew(donor, jobs, state)
     for job in (FIRST_0, AGAIN[0]):
         jobs.put(job, state, rc=11)
     assert ahead() == COPIED_AHEAD
-    assert jobs.order == [("forgotten", AGAIN[0]), ("forgotten", FIRST_0), ("begun", FIRST_0), ("begun", AGAIN[0])]
+    assert jobs.order == [("forgotten", FIRST_0), ("forgotten", AGAIN[0]), ("begun", FIRST_0), ("begun", AGAIN[0])]
 
 
 @pytest.mark.parametrize("job", AGAIN[:3])

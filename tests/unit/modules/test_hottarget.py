@@ -7,7 +7,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from tests.support import datahost
-from tests.support.datahost import datadir, datalocation, hostrecord
+from tests.support.datahost import copytarget, datadir, datalocation, hostrecord
 from tests.support.loader import load
 
 hotcopy = load("_modules", "hotcopy")

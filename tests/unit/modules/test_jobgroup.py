@@ -22,7 +22,7 @@ class Units:
     """``longjob`` over units that are what ``known`` says; ``later`` makes them something else while time passes."""
 
     def __init__(self):
-        self.known, self.started, self.stopped, self.later = {}, [], [], {}
+        self.known, self.started, self.later = {}, [], {}
 
     def status(self, name):
         return {"name": name, "log_path": f"/log/{name}.log", **self.known.get(name, ABSENT)}
@@ -34,10 +34,10 @@ class Units:
         self.started.append((name, argv, user, deadline, well))
         self.known[name] = job("running")
 
-    def stop(self, name):
-        before = self.known.pop(name, ABSENT)["state"]
-        self.stopped.append(name)
-        return {"stopped": before == "running", "before": before}
+    def stop_each(self, jobs):
+        for name in jobs:
+            del self.known[name]
+        return jobs
 
     def put(self, **jobs):
         """``put(copy=…, s0of1=…)``: the job ``copy-1`` itself, and those of the group."""
@@ -57,7 +57,7 @@ def units():
 def functions(units):
     return {
         **{f"longjob.{name}": create_autospec(getattr(longjob, name), side_effect=getattr(units, name))
-           for name in ("status", "names", "start", "stop")},
+           for name in ("status", "names", "start", "stop_each")},
         "longjob.failure": longjob.failure,
     }
 
@@ -265,6 +265,6 @@ class TestStop:
 
     def test_one_that_does_not_end_is_an_error(self, units, functions):
         units.put_all(job("running"))
-        functions["longjob.stop"].side_effect = CommandExecutionError("is running after systemctl stop")
+        functions["longjob.stop_each"].side_effect = CommandExecutionError("is running after systemctl stop")
         with pytest.raises(CommandExecutionError, match="is running after"):
             jobgroup.stop("copy-1")

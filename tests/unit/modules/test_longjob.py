@@ -272,6 +272,18 @@ def test_stop_notices_what_does_not_end(systemd):
         longjob.stop("a")
 
 
+def test_several_are_stopped_at_the_same_time(systemd):
+    fake = systemd(ABSENT)
+    assert longjob.stop_each(["a", "b"]) == ["a", "b"]
+    units = ["reprovision-a.service", "reprovision-b.service"]
+    assert fake.calls == [["systemctl", "stop", *units], ["systemctl", "reset-failed", *units]]
+
+
+def test_of_none_nothing_is_stopped(systemd):
+    fake = systemd(ABSENT)
+    assert longjob.stop_each([]) == [] and fake.calls == []
+
+
 def test_virtual_without_systemd(monkeypatch, tmp_path):
     monkeypatch.setattr(longjob, "BOOTED", str(tmp_path / "none"))
     loaded, why = longjob.__virtual__()
@@ -284,7 +296,7 @@ def test_stop_all_ends_only_the_jobs_that_begin_so(monkeypatch):
     run = create_autospec(cmdmod.run_all, return_value={"retcode": 0, "stdout": listing, "stderr": ""})
     stopped = []
     monkeypatch.setitem(longjob.__salt__, "cmd.run_all", run)
-    monkeypatch.setattr(longjob, "stop", stopped.append)
+    monkeypatch.setattr(longjob, "stop_each", lambda jobs: stopped.extend(jobs) or jobs)
     assert longjob.stop_all("copy-0-") == stopped == ["copy-0-a", "copy-0-b"]
     assert run.call_args.args[0][-1] == "reprovision-copy-0-*.service"
 

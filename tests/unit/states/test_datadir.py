@@ -131,10 +131,11 @@ def test_emptied_proves_the_guards_of_empty_locations_too(functions, host):
 @pytest.mark.parametrize("test, result", [(True, None), (False, False)])
 def test_copied_before_its_time(functions, test, result):
     datadir.__opts__["test"] = test
-    functions["datacopy.differences"].side_effect = CommandExecutionError("not stopped")
+    for function in ("datacopy.differences", "datacopy.sync"):
+        functions[function].side_effect = CommandExecutionError("not stopped")
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is result and "not stopped" in ret["comment"]
-    functions["datacopy.sync"].assert_not_called()
+    assert functions["datacopy.sync"].called is not test
 
 
 @pytest.mark.parametrize("test, result", [(True, None), (False, False)])
@@ -199,7 +200,8 @@ def test_a_copy_that_fails_says_that_the_target_is_touched(functions):
     functions["datacopy.sync"].side_effect = CommandExecutionError("No space left on device")
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is False and "No space left" in ret["comment"]
-    assert ret["changes"]["east1"]["new"] == "unknown, the copy failed"
+    assert ret["changes"]["east1"]["new"] == "not proved to be equal"
+    functions["datacopy.differences"].assert_not_called()
 
 
 @pytest.mark.parametrize("state, acting, more", [

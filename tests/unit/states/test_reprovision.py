@@ -1262,11 +1262,12 @@ class TestLongJobs:
         assert step()["result"] is True
         assert len(minions.calls) == 2 and answers == []
 
-    def test_between_two_looks_it_rests(self, answers, clock):
+    @pytest.mark.parametrize("looks, least, most", [(1, 1, 1.1), (10, 5, 6), (200, 400, 603)])
+    def test_between_two_looks_it_rests_the_longer_it_goes_on(self, answers, clock, looks, least, most):
         begun_at = clock.seconds
-        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * 9
+        answers += [{"state": "running", "seconds": 3, "logs": [""]}] * looks
         step()
-        assert clock.seconds - begun_at == 10 * reprovision.POLL_SECONDS
+        assert least <= clock.seconds - begun_at <= most
 
     def test_of_several_nodes_each_is_polled_until_its_own_job_ends(self, minions, functions):
         minions.answers.update({minion: {"a": {**self.RUNNING, "changes": {"still running": f"copy-{minion}"}}}

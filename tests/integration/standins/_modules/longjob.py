@@ -69,6 +69,13 @@ def stop(name):
     return {"stopped": before == "running", "before": before}
 
 
+def stop_each(jobs):
+    """As the real one. CLI Example: none, a stand-in."""
+    for name in jobs:
+        stop(name)
+    return jobs
+
+
 def names(prefix):
     """As the real one. CLI Example: none, a stand-in."""
     return [name for name, state in _jobs()[1].items() if state and name.startswith(prefix)]
