@@ -418,7 +418,7 @@ def _bring(goal, services, which, timeout, every, but, test):
         # going offline erases it, so nobody will read it any more
         erased = [
             f"{name} was in error: {_error(before[name])}"
-            for name in todo if goal == "offline" and not test and _error(before[name])
+            for name in todo if goal == "offline" and _error(before[name])
         ]
         raise _fault("; ".join([*faults.values(), *erased]), {} if test else _changes(before, after))
     return before, after
