@@ -7,7 +7,7 @@ sites' logs. ``mm_trepctl`` is a shell alias for the second one's trepctl, so th
 
 The exit code is not believed: ``offline`` may return before the service is, ``online`` answers 0 and fails a
 moment later, and ``reset`` answers 0 although it could not reach MySQL. State and position are read again
-after each.
+after each: of all services of a replicator in one call, since each call starts a JVM.
 
 :configuration: the pillar key ``tungsten``, read with ``topology.node``.
 """
@@ -58,6 +58,8 @@ INI_SIGN = re.compile(
     r"^\s*(?:dataservice[-_])?(composite[-_]datasources\s*=\s*\S.*|topology\s*=\s*composite\S*)", re.MULTILINE
 )
 SUB_SERVICE = re.compile(r".+_from_.+")
+NOT_LOADED = "Unknown"
+LOOK_SECONDS = 0.5
 
 
 def __virtual__():
@@ -300,19 +302,45 @@ def _seconds(timeout):
     return timeout
 
 
-def offline(service, which, timeout=120):
-    """
-    Put a service offline and wait until it is. Does nothing if it is OFFLINE already, without an error.
+def _names(services):
+    names = [services] if isinstance(services, str) else services
+    if not isinstance(names, (list, tuple)):
+        raise SaltInvocationError(f"{services!r} is neither the name of a service nor a list of names")
+    return [_service(name) for name in names]
 
-    service
-        Name of the service.
+
+def _is_offline(state):
+    # one that is in error may be brought back by automatic recovery, so it is put offline as well
+    return state.startswith("OFFLINE") and state != "OFFLINE:ERROR"
+
+
+def _is_online(state):
+    return state == "ONLINE"
+
+
+GOALS = {"offline": _is_offline, "online": _is_online}
+
+
+def offline(services, which, timeout=120, every=False, test=False):
+    """
+    Put services offline and wait until all are. Does nothing to one that is OFFLINE already, without an error.
+
+    services
+        Name of a service, or a list of names.
     which
         ``cluster`` or ``cross_site``.
     timeout
-        Seconds; an applier that waits for a lock in MySQL holds it up.
+        Seconds for each command, and again for all services to get there; an applier that waits for a lock in MySQL
+        holds it up.
+    every
+        Put every service of this replicator offline. ``services`` are then those that must be among them; None for
+        those of the topology in pillar. False if not given.
+    test
+        Only look; ``after`` then is ``OFFLINE`` where it would be put offline. False if not given.
 
-    Returns ``{"before": state, "after": state, "pending_error": text or None}``: the error is read first,
-    because going offline erases it. Raises CommandExecutionError if it is not OFFLINE in time.
+    Returns ``{service: {"before": state, "after": state, "pending_error": text or None}}``: the error is read first,
+    because going offline erases it. Raises CommandExecutionError if a service is not there, or not OFFLINE in time;
+    the others are put offline all the same, and the error's info tells what has changed.
 
     CLI Example:
 
@@ -322,32 +350,36 @@ def offline(service, which, timeout=120):
 
     Manual: cmdline-tools-trepctl-command-offline.
     """
-    until = time.monotonic() + _seconds(timeout)
-    before = status(service, which)
-    after = before["state"]
-    # one that is in error may be brought back by automatic recovery, so it is put offline as well
-    if not after.startswith("OFFLINE") or after == "OFFLINE:ERROR":
-        _ask(which, "-service", service, "offline", seconds=timeout)
-        while not (after := status(service, which)["state"]).startswith("OFFLINE"):
-            if time.monotonic() > until:
-                raise CommandExecutionError(f"The {which} service {service} is {after} after {timeout} s")
-            time.sleep(0.5)
-    return {"before": before["state"], "after": after, "pending_error": _error(before)}
+    before, after = _bring("offline", services, which, timeout, every, (), test)
+    return {
+        name: {"before": now["state"], "after": after[name]["state"], "pending_error": _error(now)}
+        for name, now in before.items()
+    }
 
 
-def online(service, which, timeout=120):
+def online(services, which, timeout=120, every=False, but=(), test=False):
     """
-    Put a service online and wait until it is ONLINE for two reads in a row.
+    Put services online and wait until all are ONLINE for two looks in a row. Does nothing if they are ONLINE already.
 
-    service
-        Name of the service.
+    services
+        Name of a service, or a list of names.
     which
         ``cluster`` or ``cross_site``.
     timeout
-        Seconds; a service waits in GOING-ONLINE:SYNCHRONIZING until its source answers.
+        Seconds for each command, and again for all services to get there; a service waits in
+        GOING-ONLINE:SYNCHRONIZING until its source answers.
+    every
+        Put every service of this replicator online. ``services`` are then those that must be among them; None for
+        those of the topology in pillar. False if not given.
+    but
+        Names of services that are left as they are.
+    test
+        Only look; ``after`` then is ``ONLINE`` where it would be put online. False if not given.
 
-    Returns ``{"before": state, "after": "ONLINE", "seqno": appliedLastSeqno}``. Raises CommandExecutionError
-    with the pending error if it falls into OFFLINE:ERROR, or with its state if it is not ONLINE in time.
+    Returns ``{service: {"before": state, "after": "ONLINE", "seqno": appliedLastSeqno}}``. Raises
+    CommandExecutionError if a service is not there, with the pending error of one that falls into OFFLINE:ERROR, or
+    with the state of one that is not ONLINE in time; the others are put online all the same, and the error's info
+    tells what has changed.
 
     CLI Example:
 
@@ -357,26 +389,118 @@ def online(service, which, timeout=120):
 
     Manual: cmdline-tools-trepctl-command-online.
     """
-    until = time.monotonic() + _seconds(timeout)
-    before = status(service, which)["state"]
-    if before.startswith("OFFLINE"):
-        _ask(which, "-service", service, "online", seconds=timeout)
-    last = None
+    before, after = _bring("online", services, which, timeout, every, but, test)
+    return {
+        name: {"before": now["state"], "after": after[name]["state"], "seqno": after[name].get("appliedLastSeqno")}
+        for name, now in before.items()
+    }
+
+
+def _bring(goal, services, which, timeout, every, but, test):
+    """What was told of the services before and after; goes on with the others after one that fails."""
+    seconds = _seconds(timeout)
+    before = _meant(services, which, every, but)
+    todo = {name: now["state"] for name, now in sorted(before.items()) if not GOALS[goal](now["state"])}
+    faults = {
+        name: f"the {which} service {name} is not loaded" for name, state in todo.items() if state == NOT_LOADED
+    }
+    after = before
+    if test:
+        after = {**before, **{name: {"state": goal.upper()} for name in todo}}
+    elif todo:
+        _command(goal, which, todo, seconds, faults)
+        try:
+            after = _awaited(goal, which, before, seconds, faults)
+        except CommandExecutionError as error:
+            after = {}
+            faults[None] = f"what became of them cannot be read: {error}"
+    if faults:
+        # going offline erases it, so nobody will read it any more
+        erased = [
+            f"{name} was in error: {_error(before[name])}"
+            for name in todo if goal == "offline" and _error(before[name])
+        ]
+        raise _fault("; ".join([*faults.values(), *erased]), {} if test else _changes(before, after))
+    return before, after
+
+
+def _meant(services, which, every, but):
+    """What trepctl tells of the services that are meant."""
+    if services is None and every:
+        node = __salt__["topology.node"]()
+        services = [node["service"]] if which == "cluster" else node["other_services"]
+    names, left = _names(services), _names(but)
+    found = _look(which)
+    missing = sorted(set(names) - set(found))
+    if missing:
+        there = ", ".join(sorted(found)) or "none"
+        raise CommandExecutionError(
+            f"the {which} replicator has no service {', '.join(missing)}; its services are: {there}"
+        )
+    return {name: now for name, now in found.items() if (every or name in names) and name not in left}
+
+
+def _look(which):
+    found = services(which, full=True)
+    for name, now in found.items():
+        if not now.get("state"):
+            raise CommandExecutionError(f"{_home(which)}: trepctl does not tell the state of service {name}")
+    return found
+
+
+def _command(goal, which, states, seconds, faults):
+    """Give each service its command; adds to ``faults`` which of them are refused."""
+    for name, state in states.items():
+        # what is neither online nor offline is on its way, or has lost its service
+        if name not in faults and (goal == "offline" or state.startswith("OFFLINE")):
+            try:
+                _ask(which, "-service", _service(name), goal, seconds=seconds)
+            except (CommandExecutionError, SaltInvocationError) as error:
+                faults[name] = str(error)
+
+
+def _awaited(goal, which, names, seconds, faults):
+    """Look until all are there that have no fault; adds to ``faults`` who has failed. What the last look told."""
+    until = time.monotonic() + seconds
+    refused, last = set(faults), {}
     while True:
-        now = status(service, which)
-        state = now["state"]
-        if state == last == "ONLINE":
-            return {"before": before, "after": state, "seqno": now.get("appliedLastSeqno")}
-        # twice, since the first read may still show the error from before
-        if state == last == "OFFLINE:ERROR":
-            raise CommandExecutionError(f"The {which} service {service} went OFFLINE:ERROR: {_error(now)}")
-        if time.monotonic() > until:
-            raise CommandExecutionError(
-                f"The {which} service {service} is {state}, not steadily ONLINE, after {timeout} s"
-                + (f": {_error(now)}" if _error(now) else "")
-            )
-        last = state
-        time.sleep(0.7)
+        found = _look(which)
+        now = {name: found.get(name, {"state": "missing"}) for name in names}
+        states = {name: told["state"] for name, told in now.items()}
+        for name, state in states.items():
+            # twice, since the first look may still show the error from before
+            if goal == "online" and state == last.get(name) == "OFFLINE:ERROR":
+                faults.setdefault(name, f"The {which} service {name} went OFFLINE:ERROR: {_error(now[name])}")
+        if goal == "offline":
+            # An error that comes back by itself is offline all the same; nothing passes.
+            late = [name for name, state in states.items() if not state.startswith("OFFLINE")]
+        else:
+            late = [name for name, state in states.items() if not state == last.get(name) == "ONLINE"]
+        awaited = [name for name in late if name not in faults]
+        if not awaited or time.monotonic() > until:
+            break
+        last = states
+        time.sleep(LOOK_SECONDS)
+    steadily = ", not steadily ONLINE," if goal == "online" else ""
+    for name in awaited:
+        why = f": {_error(now[name])}" if _error(now[name]) else ""
+        faults[name] = f"The {which} service {name} is {states[name]}{steadily} after {seconds} s{why}"
+    for name in refused:
+        faults[name] += f" (it is {states[name]})"
+    return now
+
+
+def _changes(before, after):
+    return {
+        name: {"old": before[name]["state"], "new": after[name]["state"]}
+        for name in sorted(before)
+        if name in after and after[name]["state"] != before[name]["state"]
+    }
+
+
+def _fault(text, changes):
+    """An error that carries what was done, in the way that Salt has for it."""
+    return CommandExecutionError(text, info={"changes": changes} if changes else None)
 
 
 def heartbeat(service, which):
@@ -401,6 +525,40 @@ def heartbeat(service, which):
     """
     _ask(which, "-service", _service(service), "heartbeat")
     return True
+
+
+def beat(timeout=60):
+    """
+    Send a heartbeat into the log of the host's own cluster service and wait until its own position moves past it.
+
+    A position that stays still proves that nothing is logged: ONLINE alone says nothing of that.
+
+    timeout
+        Seconds for the position to move.
+
+    Returns ``{"service": name, "before": seqno, "seqno": the one that was reached}``. Raises CommandExecutionError if
+    the heartbeat is refused or the position, which is told, does not move in time.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt east1 trepctl.beat
+
+    Manual: cmdline-tools-trepctl-command-heartbeat.
+    """
+    seconds = _seconds(timeout)
+    service = __salt__["topology.node"]()["service"]
+    before = position(service, "cluster")
+    heartbeat(service, "cluster")
+    until = time.monotonic() + seconds
+    while (seqno := position(service, "cluster")) <= before:
+        if time.monotonic() > until:
+            raise CommandExecutionError(
+                f"a heartbeat of service {service} was sent, but its position stays at {seqno} after {seconds} s"
+            )
+        time.sleep(LOOK_SECONDS)
+    return {"service": service, "before": before, "seqno": seqno}
 
 
 def position(service, which):
@@ -483,11 +641,12 @@ def traces(service, which):
     }
 
 
-def reset(service, which, timeout=120):
+def reset(service, which, timeout=120, test=False):
     """
     Make a service forget its position and its log: ``trepctl -service S reset -all -y``. Cannot be undone.
 
-    The service must be OFFLINE and MySQL must answer, since otherwise half of it is done without a word.
+    The service must be OFFLINE and MySQL must answer, since otherwise half of it is done without a word. Does nothing
+    if there is surely neither position nor log.
 
     service
         Name of the service.
@@ -495,9 +654,12 @@ def reset(service, which, timeout=120):
         ``cluster`` or ``cross_site``.
     timeout
         Seconds for the command.
+    test
+        Only look. False if not given.
 
-    Returns ``{"before": {…}, "after": {…}}``, each as :py:func:`traces` has it. Raises CommandExecutionError
-    if it must not be done, is refused, or has left something behind.
+    Returns ``{"reset": whether it was done, in test mode whether it would be, "before": {…}, "after": {…}}``, the last
+    two as :py:func:`traces` has it, or None in test mode while MySQL does not answer. Raises CommandExecutionError if
+    it must not be done, is refused, or has left something behind; the error's info tells what has changed.
 
     CLI Example:
 
@@ -507,20 +669,46 @@ def reset(service, which, timeout=120):
 
     Manual: operations-msmm-resetsingle.
     """
+    seconds = _seconds(timeout)
     state = status(service, which)["state"]
+    before = _traces_if_told(service, which)
+    # where the log is not known, its absence is not, so the reset is done once more: that harms nothing
+    clean = state.startswith("OFFLINE") and before and before["rows"] == before["log_files"] == 0
+    if test or clean:
+        return {"reset": not clean, "before": before, "after": before}
     if not state.startswith("OFFLINE"):
         raise CommandExecutionError(
             f"The {which} service {service} is {state}: OFFLINE is needed for a reset"
         )
-    if not __salt__["mysqld.ping"]():
+    if not before:
         raise CommandExecutionError(
             f"MySQL does not answer: a reset of the {which} service {service} would leave its position there"
         )
-    before = traces(service, which)
-    # -y after -all: the other way round it asks, gets no answer, and ends with 0
-    said = _ask(which, "-service", service, "reset", "-all", "-y", seconds=_seconds(timeout))
-    now = status(service, which)
-    after = traces(service, which)
+    after = None
+    try:
+        # -y after -all: the other way round it asks, gets no answer, and ends with 0
+        said = _ask(which, "-service", service, "reset", "-all", "-y", seconds=seconds)
+        now = status(service, which)
+        after = traces(service, which)
+        left = _left(now, after)
+        if left:
+            raise CommandExecutionError(
+                f"The {which} service {service} is not reset: {', '.join(left)}. "
+                f"trepctl said: {said.strip() or 'nothing'}"
+            )
+    except CommandExecutionError as error:
+        after = after or _traces_if_told(service, which)
+        raise _fault(str(error), {service: {"old": before, "new": after}} if after != before else {}) from error
+    return {"reset": True, "before": before, "after": after}
+
+
+def _traces_if_told(service, which):
+    """What the service would resume from; None while MySQL cannot tell."""
+    return traces(service, which) if __salt__["mysqld.ping"]() else None
+
+
+def _left(now, after):
+    """What a reset has left of a service, by its status and its traces."""
     left = []
     if not now["state"].startswith("OFFLINE"):
         left.append(f"it is {now['state']}")
@@ -530,17 +718,16 @@ def reset(service, which, timeout=120):
         left.append(f"its tracking table still has position {after['seqno']}")
     if after["log_files"]:
         left.append(f"its log still has {after['log_files']} files")
-    if left:
-        raise CommandExecutionError(
-            f"The {which} service {service} is not reset: {', '.join(left)}. "
-            f"trepctl said: {said.strip() or 'nothing'}"
-        )
-    return {"before": before, "after": after}
+    return left
 
 
-def composite_signs():
+def composite_signs(names=None):
     """
     Look for signs of a composite installation, for which this procedure is not.
+
+    names
+        Names of the services of the cluster's replicator, from a caller who has just asked for them; otherwise they
+        are asked for here.
 
     Returns a list of texts, one a sign; empty if this is Multi-Site/Active-Active as far as can be seen.
     Raises CommandExecutionError if the cluster's replicator does not answer.
@@ -555,7 +742,7 @@ def composite_signs():
     """
     signs = [
         f"the cluster replicator runs {name}, a service of a composite"
-        for name in services("cluster")
+        for name in (services("cluster") if names is None else names)
         if SUB_SERVICE.fullmatch(name)
     ]
     try:

@@ -33,20 +33,11 @@ def _ret(name):
 
 
 def _failed(ret, error):
-    ret.update(result=False, comment=f"{__grains__['id']}: {error}")
+    """Why it failed, and what the error tells was done before that."""
+    info = getattr(error, "info", None) or {}
+    text = getattr(error, "strerror_without_changes", error)
+    ret.update(result=False, changes=info.get("changes", {}), comment=f"{__grains__['id']}: {text}")
     return ret
-
-
-def _is_offline(state):
-    # one that is in error may be brought back by automatic recovery
-    return state.startswith("OFFLINE") and state != "OFFLINE:ERROR"
-
-
-def _is_online(state):
-    return state == "ONLINE"
-
-
-GOALS = {"offline": _is_offline, "online": _is_online}
 
 
 def offline(name, which, timeout=120):
@@ -58,32 +49,23 @@ def offline(name, which, timeout=120):
     which
         ``cluster`` or ``cross_site``.
     timeout
-        Seconds to wait until it is.
+        Seconds for the command, and again to wait until it is.
     """
-    return _one(name, which, "offline", timeout)
+    return _bring(name, "offline", which, timeout, name)
 
 
 def online(name, which, timeout=120):
     """
-    A service is ONLINE, for two reads in a row.
+    A service is ONLINE; one that was not is so for two looks in a row.
 
     name
         Name of the service.
     which
         ``cluster`` or ``cross_site``.
     timeout
-        Seconds to wait until it is.
+        Seconds for the command, and again to wait until it is.
     """
-    return _one(name, which, "online", timeout)
-
-
-def _one(name, which, goal, timeout):
-    ret = _ret(name)
-    try:
-        state = __salt__["trepctl.status"](name, which)["state"]
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return _failed(ret, error)
-    return _bring(ret, {name: state}, which, goal, timeout)
+    return _bring(name, "online", which, timeout, name)
 
 
 def offline_all(name, which, services=None, timeout=120):
@@ -97,14 +79,14 @@ def offline_all(name, which, services=None, timeout=120):
     services
         Services that must be among them; those of the topology in pillar if not given.
     timeout
-        Seconds to wait for each.
+        Seconds for each command, and again to wait for all of them.
     """
-    return _all(name, which, services, "offline", timeout)
+    return _bring(name, "offline", which, timeout, services, every=True)
 
 
 def online_all(name, which, services=None, but=(), timeout=120):
     """
-    Every service of a replicator is ONLINE, for two reads in a row.
+    Every service of a replicator is ONLINE; if one was not, all are so for two looks in a row.
 
     name
         Free text.
@@ -115,72 +97,30 @@ def online_all(name, which, services=None, but=(), timeout=120):
     but
         Services that are left as they are.
     timeout
-        Seconds to wait for each.
+        Seconds for each command, and again to wait for all of them.
     """
-    return _all(name, which, services, "online", timeout, but)
+    return _bring(name, "online", which, timeout, services, every=True, but=but)
 
 
-def _all(name, which, services, goal, timeout, but=()):
+def _bring(name, goal, which, timeout, services, **more):
     ret = _ret(name)
     try:
-        states = _states(which)
-        if services is None:
-            node = __salt__["topology.node"]()
-            services = [node["service"]] if which == "cluster" else node["other_services"]
+        done = __salt__[f"trepctl.{goal}"](services, which, timeout=timeout, test=__opts__["test"], **more)
     except (CommandExecutionError, SaltInvocationError) as error:
         return _failed(ret, error)
-    missing = sorted(set(services) - set(states))
-    if missing:
-        there = ", ".join(sorted(states)) or "none"
-        return _failed(
-            ret, f"the {which} replicator has no service {', '.join(missing)}; its services are: {there}"
-        )
-    wanted = {service: state for service, state in states.items() if service not in but}
-    return _bring(ret, wanted, which, goal, timeout)
-
-
-def _states(which):
-    return {service: found["state"] for service, found in __salt__["trepctl.services"](which).items()}
-
-
-def _bring(ret, before, which, goal, timeout):
-    """Bring every service that is not there yet to its goal, going on after one that fails."""
-    reached = GOALS[goal]
-    todo = [service for service, state in sorted(before.items()) if not reached(state)]
-    if __opts__["test"] and todo:
-        ret["result"] = None
-        ret["changes"] = {service: {"old": before[service], "new": goal.upper()} for service in todo}
-        ret["comment"] = f"The {which} service {', '.join(todo)} would be put {goal}"
-        return ret
-    faults, erased = [], []
-    for service in todo:
-        try:
-            answer = __salt__[f"trepctl.{goal}"](service, which, timeout=timeout)
-            if answer.get("pending_error"):
-                erased.append(f"{service} was in error: {answer['pending_error']}")
-        except (CommandExecutionError, SaltInvocationError) as error:
-            faults.append(str(error))
-    try:
-        after = _states(which)
-    except CommandExecutionError as error:
-        after = {}
-        faults.append(f"what became of them cannot be read: {error}")
     ret["changes"] = {
-        service: {"old": before[service], "new": after[service]}
-        for service in todo
-        if service in after and after[service] != before[service]
+        service: {"old": now["before"], "new": now["after"]}
+        for service, now in sorted(done.items()) if now["after"] != now["before"]
     }
-    for service in sorted(before):
-        state = after.get(service, "missing")
-        # An error that comes back by itself is offline all the same; nothing passes.
-        if after and not (reached(state) or (goal == "offline" and state.startswith("OFFLINE"))):
-            faults.append(f"the {which} service {service} is {state}")
-    if faults:
-        return _failed(ret, "; ".join(faults))
-    ret["result"] = True
-    ret["comment"] = "\n".join(
-        [f"The {which} services are {goal}: {', '.join(sorted(before)) or 'there are none'}", *erased]
-    )
+    if __opts__["test"] and ret["changes"]:
+        ret.update(result=None, comment=f"The {which} service {', '.join(ret['changes'])} would be put {goal}")
+        return ret
+    erased = [
+        f"{service} was in error: {now['pending_error']}"
+        for service, now in sorted(done.items()) if now.get("pending_error")
+    ]
+    there = ", ".join(sorted(done)) or "there are none"
+    ret.update(result=True, comment="\n".join([f"The {which} services are {goal}: {there}", *erased]))
     return ret
 
 
@@ -199,35 +139,24 @@ def reset(name, which, timeout=120):
     """
     ret = _ret(name)
     try:
-        state = __salt__["trepctl.status"](name, which)["state"]
-        before = _traces(name, which)
+        done = __salt__["trepctl.reset"](name, which, timeout=timeout, test=__opts__["test"])
     except (CommandExecutionError, SaltInvocationError) as error:
         return _failed(ret, error)
-    # where the log is not known, its absence is not, so the reset is done once more: that harms nothing
-    if state.startswith("OFFLINE") and before and before["rows"] == before["log_files"] == 0:
+    if not done["reset"]:
         ret.update(result=True, comment=f"The {which} service {name} has no position and no log")
-        return ret
-    if __opts__["test"]:
+    elif __opts__["test"]:
         ret.update(
             result=None,
-            changes={name: {"old": before, "new": "no position and no log"}},
+            changes={name: {"old": done["before"], "new": "no position and no log"}},
             comment=f"The {which} service {name} would be reset, once it is offline and MySQL answers",
         )
-        return ret
-    try:
-        after = __salt__["trepctl.reset"](name, which, timeout=timeout)["after"]
-        ret.update(result=True, comment=f"The {which} service {name} is reset")
-    except (CommandExecutionError, SaltInvocationError) as error:
-        _failed(ret, error)
-        after = _traces(name, which)
-    if ret["result"] or after != before:
-        ret["changes"] = {name: {"old": before, "new": after}}
+    else:
+        ret.update(
+            result=True,
+            changes={name: {"old": done["before"], "new": done["after"]}},
+            comment=f"The {which} service {name} is reset",
+        )
     return ret
-
-
-def _traces(service, which):
-    """What the service would resume from; None while MySQL cannot tell."""
-    return __salt__["trepctl.traces"](service, which) if __salt__["mysqld.ping"]() else None
 
 
 def not_composite(name):

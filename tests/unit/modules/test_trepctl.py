@@ -158,11 +158,15 @@ def test_a_json_answer_that_is_cut_short_is_refused(percent):
 # --- commands
 
 
+LOOK = "services -full -json"
+
+
 class Replicator:
-    """One service of one replicator; what it does with a command can be changed by the test."""
+    """The service east of one replicator, others beside it; what it does with a command can be changed by the test."""
 
     def __init__(self, state="ONLINE", seqno=7):
         self.state, self.seqno, self.rows = state, seqno, [{"seqno": str(seqno)}]
+        self.others, self.refused = {}, set()
         self.calls, self.later = [], []
         self.error = "NONE"
         self.pings = True
@@ -192,7 +196,8 @@ class Replicator:
         return (0, json.dumps(self.shown())) if service == "east" else (1, "Operation failed: null\n")
 
     def services(self, service, words):
-        return 0, f"[\n{json.dumps(self.shown())}\n\n]\n"
+        return 0, json.dumps([self.shown(), *({"serviceName": name, "state": state, "appliedLastSeqno": "5"}
+                                              for name, state in self.others.items())])  # fmt: skip
 
     def properties(self, service, words):
         if self.log is None:
@@ -202,13 +207,18 @@ class Replicator:
         )
 
     def offline(self, service, words):
-        if "offline" not in self.lies:
-            self.state, self.error = "OFFLINE:NORMAL", "NONE"
-        return 0, ""
+        return self.go(service, "offline", "OFFLINE:NORMAL")
 
     def online(self, service, words):
-        if "online" not in self.lies:
-            self.state = "ONLINE"
+        return self.go(service, "online", "ONLINE")
+
+    def go(self, service, command, state):
+        if service in self.refused:
+            return 1, "Operation failed: null\n"
+        if service in self.others:
+            self.others[service] = state
+        elif command not in self.lies:
+            self.state, self.error = state, "NONE"
         return 0, ""
 
     def heartbeat(self, service, words):
@@ -229,6 +239,9 @@ class Replicator:
             return [{"name": "trep_commit_seqno"}] if self.rows is not None else []
         assert "`tungsten_east`.trep_commit_seqno" in sql
         return self.rows
+
+    def said(self):
+        return [" ".join(argv[3:]).replace("-service ", "") for argv in self.calls]
 
     def verbs(self):
         reads = ("status", "services", "properties")
@@ -375,19 +388,19 @@ def test_offline_waits_for_the_state(replicator):
     replicator.lies = ("offline",)
     replicator.later = ["ONLINE", "GOING-OFFLINE", "GOING-OFFLINE", "OFFLINE:NORMAL"]
     assert trepctl.offline("east", "cross_site") == {
-        "before": "ONLINE", "after": "OFFLINE:NORMAL", "pending_error": None}  # fmt: skip
-    assert replicator.verbs() == ["-retry 0 -service east offline"]
+        "east": {"before": "ONLINE", "after": "OFFLINE:NORMAL", "pending_error": None}}  # fmt: skip
+    assert replicator.said() == [LOOK, "east offline", LOOK, LOOK, LOOK]
 
 
 def test_offline_of_what_is_offline_does_nothing(replicator):
     replicator.state = "OFFLINE:NORMAL"
-    assert trepctl.offline("east", "cluster")["before"] == "OFFLINE:NORMAL"
-    assert replicator.verbs() == []
+    assert trepctl.offline("east", "cluster")["east"]["after"] == "OFFLINE:NORMAL"
+    assert replicator.said() == [LOOK]
 
 
 def test_offline_keeps_the_error_that_it_erases(replicator):
     replicator.state, replicator.error = "OFFLINE:ERROR", "Event application failed: seqno=3"
-    ret = trepctl.offline("east", "cluster")
+    ret = trepctl.offline("east", "cluster")["east"]
     assert ret["after"] == "OFFLINE:NORMAL"
     assert ret["pending_error"] == "Event application failed: seqno=3"
     assert replicator.error == "NONE"
@@ -404,14 +417,15 @@ def test_online_wants_two_reads_in_a_row(replicator):
     replicator.state = "OFFLINE:NORMAL"
     going = "GOING-ONLINE:SYNCHRONIZING"
     replicator.later = ["OFFLINE:NORMAL", going, "ONLINE", going, "ONLINE", "ONLINE"]
-    assert trepctl.online("east", "cluster") == {"before": "OFFLINE:NORMAL", "after": "ONLINE", "seqno": 7}
+    assert trepctl.online("east", "cluster") == {
+        "east": {"before": "OFFLINE:NORMAL", "after": "ONLINE", "seqno": 7}}  # fmt: skip
     assert replicator.later == []
-    assert replicator.verbs() == ["-retry 0 -service east online"]
+    assert replicator.said() == [LOOK, "east online", *[LOOK] * 5]
 
 
 def test_online_of_what_is_online_only_looks(replicator):
-    assert trepctl.online("east", "cluster")["before"] == "ONLINE"
-    assert replicator.verbs() == []
+    assert trepctl.online("east", "cluster") == {"east": {"before": "ONLINE", "after": "ONLINE", "seqno": 7}}
+    assert replicator.said() == [LOOK]
 
 
 def test_online_that_ends_in_error_quotes_it(replicator, clock):
@@ -436,17 +450,278 @@ def test_online_that_never_synchronizes(replicator):
 
 @pytest.mark.parametrize("timeout", [0, -1, "60", True, 1.5])
 def test_timeouts_are_whole_seconds(replicator, timeout):
-    for function in (trepctl.offline, trepctl.online):
+    for function in (trepctl.offline, trepctl.online, trepctl.reset):
         with pytest.raises(SaltInvocationError):
             function("east", "cluster", timeout=timeout)
+    assert replicator.calls == []
+
+
+GOALS = [("offline", "ONLINE", "OFFLINE:NORMAL", 1), ("online", "OFFLINE:NORMAL", "ONLINE", 2)]
+
+
+@pytest.mark.parametrize("goal, old, new, looks", GOALS)
+def test_several_services_share_their_looks(replicator, goal, old, new, looks):
+    replicator.state, replicator.others = old, {"west": old, "north": new, "south": old}
+    found = getattr(trepctl, goal)(["west", "east", "north"], "cross_site")
+    assert {name: (now["before"], now["after"]) for name, now in found.items()} == {
+        "east": (old, new), "north": (new, new), "west": (old, new)}  # fmt: skip
+    assert replicator.said() == [LOOK, f"east {goal}", f"west {goal}", *[LOOK] * looks]
+    assert replicator.others["south"] == old
+
+
+def test_all_are_online_in_the_same_two_looks(replicator):
+    replicator.state, replicator.others = "OFFLINE:NORMAL", {"west": "OFFLINE:NORMAL"}
+    replicator.later = ["OFFLINE:NORMAL", "GOING-ONLINE:SYNCHRONIZING", "ONLINE", "ONLINE"]
+    trepctl.online(["east", "west"], "cross_site")
+    assert replicator.said() == [LOOK, "east online", "west online", LOOK, LOOK, LOOK]
+
+
+def test_the_first_look_comes_at_once_and_the_others_half_a_second_later(replicator, clock):
+    replicator.state, replicator.lies = "OFFLINE:NORMAL", ("online",)
+    replicator.later = ["OFFLINE:NORMAL", "GOING-ONLINE:SYNCHRONIZING", "ONLINE", "ONLINE"]
+    looks = []
+    shown = replicator.shown
+    replicator.shown = lambda: looks.append(clock[0]) or shown()
+    trepctl.online("east", "cross_site")
+    assert looks == [0, 0, 0.5, 1]
+
+
+def test_what_is_on_its_way_gets_no_command(replicator):
+    replicator.later = ["GOING-ONLINE:SYNCHRONIZING", "ONLINE", "ONLINE"]
+    assert trepctl.online("east", "cross_site")["east"]["before"] == "GOING-ONLINE:SYNCHRONIZING"
+    assert replicator.said() == [LOOK] * 3
+
+
+@pytest.mark.parametrize("goal, old, new, looks", GOALS)
+def test_every_service_without_its_name(replicator, goal, old, new, looks):
+    replicator.state, replicator.others = old, {"north": old}
+    assert set(getattr(trepctl, goal)(None, "cross_site", every=True)) == {"east", "north"}
+    assert replicator.said() == [LOOK, f"east {goal}", f"north {goal}", *[LOOK] * looks]
+
+
+def test_some_services_are_left_as_they_are(replicator):
+    replicator.state, replicator.others = "OFFLINE:NORMAL", {"north": "OFFLINE:NORMAL"}
+    assert set(trepctl.online(None, "cross_site", every=True, but=["north"])) == {"east"}
+    assert replicator.said() == [LOOK, "east online", LOOK, LOOK]
+
+
+@pytest.mark.parametrize("goal", ["offline", "online"])
+@pytest.mark.parametrize(
+    "services, which, every, missing",
+    [("west", "cross_site", False, "west"), (["west", "east"], "cross_site", True, "west"),
+     (None, "cluster", True, "west"), (["west", "a"], "cluster", False, "a, west")])  # fmt: skip
+def test_a_service_that_is_not_there_is_refused_with_those_that_are(
+    replicator, goal, services, which, every, missing
+):
+    replicator.state = "OFFLINE:ERROR"
+    with pytest.raises(CommandExecutionError) as caught:
+        getattr(trepctl, goal)(services, which, every=every)
+    assert str(caught.value) == f"the {which} replicator has no service {missing}; its services are: east"
+    assert replicator.said() == [LOOK]
+
+
+@pytest.mark.parametrize("services", [None, 7, {"east": 1}, ["east", None], ["-y"]])
+def test_what_names_no_services_is_refused(replicator, services):
+    for function in (trepctl.offline, trepctl.online):
+        with pytest.raises(SaltInvocationError):
+            function(services, "cluster")
+    with pytest.raises(SaltInvocationError):
+        trepctl.online("east", "cluster", but=services)
+    assert replicator.calls == []
+
+
+@pytest.mark.parametrize("goal, old, new, looks", GOALS)
+@pytest.mark.parametrize("test", [False, True])
+def test_in_test_mode_there_is_one_look_and_no_command(replicator, goal, old, new, looks, test):
+    replicator.state, replicator.others = old, {"north": new}
+    found = getattr(trepctl, goal)(["east", "north"], "cross_site", test=test)
+    assert found["east"]["after"] == (goal.upper() if test else new)
+    assert found["north"]["after"] == new
+    assert replicator.said() == [LOOK, *([] if test else [f"east {goal}", *[LOOK] * looks])]
+
+
+@pytest.mark.parametrize("goal, old, new, looks", GOALS)
+def test_one_that_refuses_does_not_keep_the_others_back(replicator, goal, old, new, looks):
+    replicator.state, replicator.others, replicator.refused = old, {"north": old}, {"east"}
+    with pytest.raises(CommandExecutionError) as caught:
+        getattr(trepctl, goal)(["east", "north"], "cross_site")
+    assert caught.value.error == (
+        f"/opt/replicator: trepctl -service east {goal} failed: Operation failed: null (it is {old})")
+    assert caught.value.info == {"changes": {"north": {"old": old, "new": new}}}
+    assert replicator.said() == [LOOK, f"east {goal}", f"north {goal}", *[LOOK] * looks]
+
+
+def test_one_that_refused_and_did_it_all_the_same_is_told_with_what_became_of_it(replicator):
+    replicator.refused = {"east"}
+    replicator.later = ["ONLINE", "OFFLINE:NORMAL"]
+    with pytest.raises(CommandExecutionError, match="it is OFFLINE:NORMAL") as caught:
+        trepctl.offline("east", "cluster")
+    assert caught.value.info == {"changes": {"east": {"old": "ONLINE", "new": "OFFLINE:NORMAL"}}}
+
+
+def test_one_in_error_does_not_end_the_wait_for_the_others(replicator):
+    replicator.state, replicator.others = "OFFLINE:NORMAL", {"north": "OFFLINE:NORMAL"}
+    replicator.lies = ("online",)
+    replicator.error = "Duplicate entry '500'"
+    replicator.later = ["OFFLINE:NORMAL", "OFFLINE:ERROR"]
+    with pytest.raises(CommandExecutionError, match="east went OFFLINE:ERROR: Duplicate entry '500'") as caught:
+        trepctl.online(["east", "north"], "cross_site")
+    assert caught.value.info["changes"] == {
+        "east": {"old": "OFFLINE:NORMAL", "new": "OFFLINE:ERROR"},
+        "north": {"old": "OFFLINE:NORMAL", "new": "ONLINE"}}  # fmt: skip
+    assert replicator.said() == [LOOK, "east online", "north online", LOOK, LOOK]
+
+
+def test_an_error_of_before_that_the_first_look_still_shows_is_none(replicator):
+    replicator.state, replicator.error, replicator.lies = "OFFLINE:ERROR", "old", ("online",)
+    replicator.later = ["OFFLINE:ERROR", "OFFLINE:ERROR", "GOING-ONLINE:SYNCHRONIZING", "ONLINE", "ONLINE"]
+    assert trepctl.online("east", "cluster")["east"]["after"] == "ONLINE"
+
+
+def test_one_that_was_there_and_goes_meanwhile_is_noticed(replicator):
+    replicator.others = {"north": "OFFLINE:NORMAL"}
+    replicator.later = ["ONLINE", "OFFLINE:NORMAL"]
+    with pytest.raises(CommandExecutionError, match="east is OFFLINE:NORMAL, not steadily ONLINE, after 3 s"):
+        trepctl.online(["east", "north"], "cross_site", timeout=3)
+
+
+def test_one_that_is_gone_afterwards_is_missing(replicator):
+    replicator.others = {"north": "ONLINE"}
+    replicator.offline = lambda service, words: replicator.others.clear() or (0, "")
+    with pytest.raises(CommandExecutionError, match="north is missing after 2 s") as caught:
+        trepctl.offline("north", "cross_site", timeout=2)
+    assert caught.value.info == {"changes": {"north": {"old": "ONLINE", "new": "missing"}}}
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("goal, old, new, looks", GOALS)
+def test_what_is_not_loaded_gets_no_command(replicator, goal, old, new, looks, test):
+    replicator.state, replicator.others = "Unknown", {"north": old}
+    with pytest.raises(CommandExecutionError, match="service east is not loaded") as caught:
+        getattr(trepctl, goal)(["east", "north"], "cross_site", test=test)
+    assert caught.value.info == (None if test else {"changes": {"north": {"old": old, "new": new}}})
+    assert replicator.said() == [LOOK, *([] if test else [f"north {goal}", *[LOOK] * looks])]
+
+
+def test_an_error_is_told_also_where_another_service_fails(replicator):
+    replicator.state, replicator.error = "OFFLINE:ERROR", "Duplicate entry '500'"
+    replicator.others, replicator.refused = {"north": "ONLINE"}, {"north"}
+    with pytest.raises(CommandExecutionError, match="north offline failed.*; east was in error: Duplicate entry '500'"):
+        trepctl.offline(["east", "north"], "cross_site")
+
+
+@pytest.mark.parametrize("goal, old, new, looks", GOALS)
+def test_when_nothing_tells_what_became_of_them(replicator, goal, old, new, looks):
+    replicator.state, shown = old, replicator.services
+    replicator.services = lambda *words: shown(*words) if len(replicator.calls) == 1 else (1, "Connection failed")
+    with pytest.raises(CommandExecutionError, match="what became of them cannot be read.*does not run") as caught:
+        getattr(trepctl, goal)("east", "cluster")
+    assert caught.value.info is None
+    assert replicator.said() == [LOOK, f"east {goal}", LOOK]
+
+
+def test_a_command_that_hangs_is_given_up_and_what_became_of_it_looked_for(replicator):
+    replicator.offline = lambda *_: (124, "")
+    with pytest.raises(CommandExecutionError, match=r"offline did not end within 5 s \(it is ONLINE\)"):
+        trepctl.offline("east", "cluster", timeout=5)
+    assert replicator.said() == [LOOK, "east offline", LOOK]
+
+
+def test_an_answer_without_a_state_is_none(replicator):
+    replicator.shown = lambda: {"serviceName": "east", "state": ""}
+    for function in (trepctl.offline, trepctl.online):
+        with pytest.raises(CommandExecutionError, match="does not tell the state of service east"):
+            function("east", "cluster")
+
+
+def test_the_error_that_a_real_replicator_told_of_all_its_services_is_kept(replicator):
+    told = printed("230-error-services-full-json")
+    after = told.replace("OFFLINE:ERROR", "OFFLINE:NORMAL")
+    replicator.services = lambda *_: (0, after if "offline" in replicator.calls[-2:][0] else told)
+    said = trepctl.offline(["east"], "cluster")["east"]
+    assert (said["before"], said["after"]) == ("OFFLINE:ERROR", "OFFLINE:NORMAL")
+    assert said["pending_error"].startswith("Event application failed: seqno=3")
+    assert "Failing statement : INSERT INTO `app`.`e`" in said["pending_error"]
 
 
 def test_reset_is_asked_for_in_the_order_that_works(replicator):
     replicator.state = "OFFLINE:NORMAL"
     ret = trepctl.reset("east", "cross_site")
-    assert replicator.verbs() == ["-retry 0 -service east reset -all -y"]
-    assert ret["before"] == {"rows": 1, "seqno": 7, "log_files": None}
-    assert ret["after"] == {"rows": 0, "seqno": -1, "log_files": None}
+    assert replicator.said() == [
+        "east status -json", "east properties", "east reset -all -y", "east status -json"]  # fmt: skip
+    assert ret == {"reset": True, "before": {"rows": 1, "seqno": 7, "log_files": None},
+                   "after": {"rows": 0, "seqno": -1, "log_files": None}}  # fmt: skip
+
+
+CLEAN = {"rows": 0, "seqno": -1, "log_files": 0}
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_a_reset_of_what_has_neither_position_nor_log_is_not_done(replicator, tmp_path, test):
+    replicator.state, replicator.rows, replicator.log = "OFFLINE:NORMAL", None, tmp_path
+    assert trepctl.reset("east", "cross_site", test=test) == {"reset": False, "before": CLEAN, "after": CLEAN}
+    assert replicator.said() == ["east status -json", "east properties"]
+
+
+@pytest.mark.parametrize("rows, files, known", [([], 1, True), ([{"seqno": "7"}], 0, True), ([], 0, False)])
+@pytest.mark.parametrize("test", [False, True])
+def test_a_reset_is_done_unless_nothing_is_surely_left(replicator, tmp_path, rows, files, known, test):
+    replicator.state, replicator.rows, replicator.log = "OFFLINE:NORMAL", rows, tmp_path if known else None
+    for number in range(files):
+        (tmp_path / f"thl.data.{number}").touch()
+
+    def reset(service, words):
+        [path.unlink() for path in tmp_path.iterdir()]
+        return Replicator.reset(replicator, service, words)
+
+    replicator.reset = reset
+    ret = trepctl.reset("east", "cross_site", test=test)
+    assert ret["reset"] is True
+    assert ret["before"]["log_files"] == (files if known else None)
+    assert replicator.verbs() == ([] if test else ["-retry 0 -service east reset -all -y"])
+
+
+def test_a_reset_in_test_mode_does_not_mind_the_steps_before_it(replicator):
+    replicator.pings = False
+    assert trepctl.reset("east", "cluster", test=True) == {"reset": True, "before": None, "after": None}
+    assert replicator.verbs() == []
+
+
+def test_an_online_service_without_traces_is_not_taken_for_reset(replicator, tmp_path):
+    replicator.rows, replicator.log = None, tmp_path
+    assert trepctl.reset("east", "cluster", test=True)["reset"] is True
+    with pytest.raises(CommandExecutionError, match="OFFLINE is needed"):
+        trepctl.reset("east", "cluster")
+
+
+FULL = {"rows": 1, "seqno": 7, "log_files": 1}
+
+
+@pytest.mark.parametrize("code, text", [(1, "reset -all -y failed"), (0, "still has position 7")])
+def test_half_a_reset_says_what_was_done(replicator, tmp_path, code, text):
+    replicator.state, replicator.log = "OFFLINE:NORMAL", tmp_path
+    (tmp_path / "thl.data.0000000001").touch()
+    replicator.reset = lambda *_: [path.unlink() for path in tmp_path.iterdir()] and (code, "")
+    with pytest.raises(CommandExecutionError, match=text) as caught:
+        trepctl.reset("east", "cluster")
+    assert caught.value.info == {"changes": {"east": {"old": FULL, "new": {**FULL, "log_files": 0}}}}
+
+
+def test_a_refused_reset_has_changed_nothing(replicator):
+    replicator.state = "OFFLINE:NORMAL"
+    replicator.reset = lambda *_: (1, "Operation failed: null")
+    with pytest.raises(CommandExecutionError, match="reset -all -y failed") as caught:
+        trepctl.reset("east", "cluster")
+    assert caught.value.info is None
+
+
+@pytest.mark.parametrize("state, seqno", [("ONLINE", 7), ("OFFLINE:NORMAL", 3)])
+def test_a_reset_after_which_the_replicator_shows_a_state_or_position_is_found_out(replicator, state, seqno):
+    replicator.state = "OFFLINE:NORMAL"
+    answers = iter([replicator.shown(), {**replicator.shown(), "state": state, "appliedLastSeqno": str(seqno)}])
+    replicator.status = lambda *_: (0, json.dumps(next(answers)))
+    with pytest.raises(CommandExecutionError, match=f"it shows position {seqno}"):
+        trepctl.reset("east", "cluster")
 
 
 @pytest.mark.parametrize("state", ["ONLINE", "GOING-ONLINE:SYNCHRONIZING", "GOING-OFFLINE", "Unknown"])
@@ -514,6 +789,47 @@ def test_heartbeat(replicator):
 
 
 @pytest.fixture
+def own(replicator, monkeypatch):
+    """The service east is the host's own."""
+    node = create_autospec(topology.node, return_value={**NODE, "service": "east"})
+    monkeypatch.setitem(trepctl.__salt__, "topology.node", node)
+    return replicator
+
+
+STATUS, HEARTBEAT = "east status -json", "east heartbeat"
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+def test_a_beat_waits_until_the_own_position_moves(own, looks):
+    numbers = iter([7, *[7] * (looks - 1), 9])
+    shown = own.shown
+    own.shown = lambda: {**shown(), "appliedLastSeqno": str(next(numbers))}
+    assert trepctl.beat() == {"service": "east", "before": 7, "seqno": 9}
+    assert own.said() == [STATUS, HEARTBEAT, *[STATUS] * looks]
+    assert all(argv[0].startswith("/opt/continuent/") for argv in own.calls)
+
+
+def test_a_beat_after_which_the_position_stays_proves_that_nothing_is_logged(own, clock):
+    with pytest.raises(CommandExecutionError, match="service east was sent, but its position stays at 7 after 5 s"):
+        trepctl.beat(timeout=5)
+    assert 5 < clock[0] < 6
+
+
+def test_a_beat_that_is_refused(own):
+    own.state = "OFFLINE:NORMAL"
+    with pytest.raises(CommandExecutionError, match="Operation irrelevant"):
+        trepctl.beat()
+    assert own.said().count(STATUS) == 1
+
+
+@pytest.mark.parametrize("timeout", [0, "60", None])
+def test_a_beat_refuses_what_is_no_time_before_it_sends_anything(own, timeout):
+    with pytest.raises(SaltInvocationError):
+        trepctl.beat(timeout=timeout)
+    assert own.calls == []
+
+
+@pytest.fixture
 def ini(replicator, monkeypatch, tmp_path):
     monkeypatch.setattr(trepctl, "INI_FILES", (f"{tmp_path}/tungsten*.ini",))
     monkeypatch.setattr(
@@ -545,3 +861,9 @@ def test_a_composite_by_its_services(replicator, ini):
     replicator.shown = lambda: {"serviceName": "east_from_west", "state": "ONLINE"}
     (sign,) = trepctl.composite_signs()
     assert "east_from_west" in sign
+
+
+@pytest.mark.parametrize("names, found", [([], 0), (["east"], 0), (["east", "east_from_west"], 1)])
+def test_service_names_that_are_known_are_not_asked_for_again(replicator, ini, names, found):
+    assert len(trepctl.composite_signs(names)) == found
+    assert replicator.calls == []
