@@ -2,11 +2,13 @@
 Tungsten's cluster console: read its ``ls``, and let a session do something that the next ``ls`` has to show.
 
 cctrl answers 0 whatever happened, prints prompts into the answers and cuts long names. So nothing here believes an exit
-code: a command counts when a fresh ``ls`` of the same session, or a later one, shows what was asked for.
+code: a command counts when a fresh ``ls`` of the same session, or a later one, shows what was asked for. Each session
+costs the start of a JVM, so a look before and the look after share one with the commands where that can do no harm.
 
 It follows the manual's pages ``cmdline-tools-cctrl`` and ``operations-status``.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -28,7 +30,8 @@ STATES = (
     "ONLINE|OFFLINE|SYNCHRONIZING|JOINING|SUSPECT|STOPPED|UNKNOWN|TIMEOUT|DEGRADED|SHUNNED|CONSISTENT|MODIFIED|FAILED|"
     "BACKUP|UNREACHABLE|EXTENSION|RESTORING|RUNNING"
 )
-PROMPT = re.compile(r"^\[(?:LOGICAL|PHYSICAL|ADMIN)[^\]]*\] /(?P<service>[^ >]*) ?> ?")
+# More than one in a line: a command that says nothing does not end the line either.
+PROMPT = re.compile(r"^(?:\[(?:LOGICAL|PHYSICAL|ADMIN)[^\]]*\] /(?P<service>[^ >]*) ?> ?)+")
 COORDINATOR = re.compile(r"^(?P<prefix>[^\s:|\[]+:)?COORDINATOR\[(?P<host>[^:\]]+):(?P<policy>\w+):(?P<state>\w+)\]")
 ROUTER = re.compile(
     rf"^(?P<name>[\w.-]+@(?P<host>{HOST}))\[(?P<pid>\d+)\]\((?P<state>\w+), created=(?P<created>\d+), "
@@ -71,21 +74,72 @@ def parse_ls(text):
 
     Manual: operations-status.
     """
+    lines, heads, about = _read(text)
+    return _listing(text, lines[heads[-1]:] if heads else lines, about)
+
+
+def parse_change(text):
+    """
+    Read what a session printed that began and ended with ``ls``. Pure.
+
+    text
+        All that it printed.
+
+    Returns ``{"before": ls, "after": ls, "said": lines}``: the first listing and the last one as ``ls`` returns them,
+    and what stands between them: the answers to the commands, without prompts and echoed commands.
+    Raises CommandExecutionError when there are not two listings, each with its coordinator: one alone may be the one
+    from before the commands, and would prove nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local cctrl.parse_change "$(printf 'ls\\nset policy manual\\nls\\n' | cctrl -expert)"
+
+    Manual: operations-status.
+    """
+    lines, heads, about = _read(text)
+    if len(heads) < 2:
+        raise CommandExecutionError(
+            f"cctrl's answer cannot be read, it does not hold a listing from before and one from after:\n{_tail(text)}")
+    first = lines[heads[0]:heads[-1]]
+    # Whatever stands in the boxes of the first listing is no answer to a command.
+    boxes = [number for number, line in enumerate(first) if line.startswith(("|", "+"))]
+    return {
+        "before": _listing(text, lines[heads[0]:heads[1]], about),
+        "after": _listing(text, lines[heads[-1]:], about),
+        "said": list(_replies(first[boxes[-1] + 1 if boxes else 1:])),
+    }
+
+
+def _read(text):
+    """The lines without their prompts, where in them a listing begins, and what is known beside the listings."""
     if not isinstance(text, str):
-        raise SaltInvocationError("cctrl.parse_ls reads text")
-    found = {"service": None, "version": None, "composite": False, "coordinator": None, "routers": {},
-             "datasources": {}}
+        raise SaltInvocationError("what cctrl printed is text")
     version = VERSION.search(text)
-    found["version"] = version[1] if version else None
+    about = {"service": None, "version": version[1] if version else None}
     lines = []
     for raw in text.splitlines():
         prompt = PROMPT.match(raw)
         if prompt:
-            found["service"] = prompt["service"] or found["service"]
+            about["service"] = prompt["service"] or about["service"]
             raw = raw[prompt.end():]
         lines.append(raw)
-    found["composite"] = _is_composite(text, lines)
-    for block in _blocks(_last_listing(lines, found)):
+    about["composite"] = _is_composite(text, lines)
+    return lines, [number for number, line in enumerate(lines) if _coordinator(line)], about
+
+
+def _coordinator(line):
+    """Of the site's own one; of a composite's line for a member nothing begins."""
+    found = COORDINATOR.match(line)
+    return {key: found[key] for key in ("host", "policy", "state")} if found and not found["prefix"] else None
+
+
+def _listing(text, lines, about):
+    """What one listing shows: the lines from its coordinator on, or all of them if there is none."""
+    coordinator = _coordinator(lines[0]) if lines else None
+    found = {**about, "coordinator": coordinator, "routers": {}, "datasources": {}}
+    for block in _blocks(lines):
         _read_block(block, found)
     if not found["coordinator"] and not found["datasources"]:
         raise CommandExecutionError(f"cctrl's answer to ls cannot be read:\n{_tail(text)}")
@@ -100,17 +154,6 @@ def _is_composite(text, lines):
         or any(found and found["prefix"] for found in coordinators)
         or bool(re.search(r"^\|?DATA SERVICES:", text, re.MULTILINE))
     )
-
-
-def _last_listing(lines, found):
-    """The lines from the last coordinator on; without one, all of them."""
-    start = 0
-    for number, line in enumerate(lines):
-        coordinator = COORDINATOR.match(line)
-        if coordinator and not coordinator["prefix"]:
-            found["coordinator"] = {key: coordinator[key] for key in ("host", "policy", "state")}
-            start = number
-    return lines[start:]
 
 
 def _blocks(lines):
@@ -272,29 +315,61 @@ def ls(timeout=SECONDS):
     return parse_ls(session("ls", timeout=timeout))
 
 
-# --- acting: one session for the commands and a fresh ls, then more ls until it shows what was asked for
+# --- acting: the commands and a fresh ls in one session, then more ls until it shows what was asked for
 
 
-def _until(reached, commands, timeout, reply=None):
+def _in_one(reached, command, timeout, reply=None):
+    """
+    Look, command and look again in one session.
+
+    The command is typed before anybody has read the first listing. That is for ``set policy`` and ``router *`` only: a
+    policy or a router that is told to be what it is already stays that. Not so for a datasource: what cctrl does with
+    a second shun, forced perhaps, is not known (it may put another reason into the place of the first), nor what with
+    recover or online of one that serves; and none is taken from its site by who cannot read how that stands.
+    """
+    deadline = time.monotonic() + timeout
+    seen = parse_change(session("ls", command, "ls"))
+    before, said = seen["before"], "\n".join(seen["said"])
+    with _knowing(before):
+        # What was so already needs no confirmation: nothing was to be done.
+        if reply and not reached(before) and not any(reply.search(line) for line in seen["said"]):
+            raise CommandExecutionError(f"cctrl did not confirm {command!r}:\n{_tail(said)}")
+        return {"before": before, "after": _until(reached, seen["after"], [command], said, timeout, deadline)}
+
+
+def _give(reached, commands, timeout):
+    """Type commands that somebody who has looked wants typed, and look."""
     deadline = time.monotonic() + timeout
     said = session(*commands, "ls")
-    now = parse_ls(said)
-    if reply and not any(reply.search(line) for line in _replies(said)):
-        raise CommandExecutionError(f"cctrl did not confirm {commands[-1]!r}:\n{_tail(said)}")
+    return _until(reached, parse_ls(said), commands, _answers(said), timeout, deadline)
+
+
+def _until(reached, now, commands, said, timeout, deadline):
     while not reached(now):
         if time.monotonic() > deadline:
             raise CommandExecutionError(
                 f"cctrl was told {'; '.join(commands)!r}, but {timeout} s later its ls does not show it. It answered:\n"
-                f"{_tail(_answers(said))}\nIts ls shows now: {_summary(now)}"
+                f"{_tail(said)}\nIts ls shows now: {_summary(now)}"
             )
         time.sleep(1)
         now = ls()
     return now
 
 
-def _replies(text):
+@contextlib.contextmanager
+def _knowing(before):
+    """An error carries what was before, for whoever has to tell what was done all the same."""
+    try:
+        yield
+    except CommandExecutionError as error:
+        # Not through the constructor, which would print the whole listing into the message.
+        error.info = {"before": before}
+        raise
+
+
+def _replies(lines):
     """The lines without prompt and without echoed commands: a typed line is not its own confirmation."""
-    for line in text.splitlines():
+    for line in lines:
         line = PROMPT.sub("", line).strip()
         if line and not COMMANDS.fullmatch(line):
             yield line
@@ -302,7 +377,7 @@ def _replies(text):
 
 def _answers(text):
     """What was answered to the commands, without the banner and the listing's boxes."""
-    return "\n".join(line for line in _replies(text) if not line.startswith(("|", "+")))
+    return "\n".join(line for line in _replies(text.splitlines()) if not line.startswith(("|", "+")))
 
 
 def _summary(now):
@@ -317,14 +392,16 @@ def _summary(now):
 
 def set_policy(policy, timeout=SECONDS):
     """
-    Set the policy of this host's site: ``set policy X``. Both the reply and a fresh ``ls`` have to show it.
+    Set the policy of this host's site: ``set policy X``. A fresh ``ls`` has to show it; so does the reply, unless
+    it was set already.
 
     policy
         MAINTENANCE, AUTOMATIC or MANUAL.
     timeout
         Seconds.
 
-    Returns ``ls`` as it is afterwards. Raises CommandExecutionError with cctrl's words.
+    Returns ``{"before": ls, "after": ls}``. Raises CommandExecutionError with cctrl's words; if it is known what was
+    before, as ``{"before": ls}`` in its ``info``.
 
     CLI Example:
 
@@ -336,7 +413,7 @@ def set_policy(policy, timeout=SECONDS):
     """
     wanted = str(policy).upper()
     reply = re.compile(rf"policy mode is now {re.escape(wanted)}\b")
-    return _until(lambda now: has_policy(now, wanted), [f"set policy {wanted.lower()}"], timeout, reply)
+    return _in_one(lambda now: has_policy(now, wanted), f"set policy {wanted.lower()}", timeout, reply)
 
 
 def set_routers(state, timeout=SECONDS):
@@ -348,7 +425,8 @@ def set_routers(state, timeout=SECONDS):
     timeout
         Seconds.
 
-    Returns ``ls`` as it is afterwards. Raises CommandExecutionError with cctrl's words.
+    Returns ``{"before": ls, "after": ls}``. Raises CommandExecutionError with cctrl's words; if it is known what was
+    before, as ``{"before": ls}`` in its ``info``.
 
     CLI Example:
 
@@ -359,12 +437,12 @@ def set_routers(state, timeout=SECONDS):
     Manual: cmdline-tools-cctrl-commands.
     """
     wanted = str(state).upper()
-    return _until(lambda now: has_routers(now, wanted), [f"router * {wanted.lower()}"], timeout)
+    return _in_one(lambda now: has_routers(now, wanted), f"router * {wanted.lower()}", timeout)
 
 
 def shun(host, force=False, timeout=SECONDS):
     """
-    Shun a datasource and put its replicator offline, in one session.
+    Shun a datasource and put its replicator offline, in one session. Nothing is typed if it is so already.
 
     host
         Tungsten's name of it.
@@ -373,7 +451,8 @@ def shun(host, force=False, timeout=SECONDS):
     timeout
         Seconds.
 
-    Returns ``ls`` as it is afterwards. Raises CommandExecutionError with cctrl's words.
+    Returns ``{"before": ls, "after": ls}``. Raises CommandExecutionError with cctrl's words; if it is known what was
+    before, as ``{"before": ls}`` in its ``info``.
 
     CLI Example:
 
@@ -383,16 +462,21 @@ def shun(host, force=False, timeout=SECONDS):
 
     Manual: operations-status-changingstates.
     """
+    before = ls()
+    if is_shunned(before, host):
+        return {"before": before, "after": before}
     commands = ["set force true"] if force else []
     commands += [f"datasource {host} shun", f"replicator {host} offline"]
-    return _until(lambda now: is_shunned(now, host), commands, timeout)
+    with _knowing(before):
+        return {"before": before, "after": _give(lambda now: is_shunned(now, host), commands, timeout)}
 
 
 def bring_back(host, how, timeout=120):
     """
     Bring a datasource ONLINE with its replicator: ``datasource H recover`` or ``welcome``, then ``online``.
 
-    Outside AUTOMATIC a recovered or welcomed datasource stays OFFLINE until ``datasource H online``.
+    Outside AUTOMATIC a recovered or welcomed datasource stays OFFLINE until ``datasource H online``; there all goes in
+    one session. Nothing is typed if it is ONLINE already.
 
     host
         Tungsten's name of it.
@@ -401,7 +485,8 @@ def bring_back(host, how, timeout=120):
     timeout
         Seconds.
 
-    Returns ``ls`` as it is afterwards. Raises CommandExecutionError with cctrl's words.
+    Returns ``{"before": ls, "after": ls}``. Raises CommandExecutionError with cctrl's words; if it is known what was
+    before, as ``{"before": ls}`` in its ``info``.
 
     CLI Example:
 
@@ -413,25 +498,48 @@ def bring_back(host, how, timeout=120):
     """
     if how not in ("recover", "welcome"):
         raise SaltInvocationError(f"how must be recover or welcome, not {how!r}")
-    now = ls()
-    said = ""
-    source = now["datasources"].get(host, {})
+    before = ls()
+    if is_online(before, host):
+        return {"before": before, "after": before}
+    with _knowing(before):
+        return {"before": before, "after": _bring_back(before, host, how, timeout)}
+
+
+def _bring_back(now, host, how, timeout):
+    commands, said = [], ""
     # OFFLINE is what recover and welcome end in; giving them again would be refused.
-    if source.get("state") not in ("ONLINE", "OFFLINE"):
-        commands = ["set force true"] if how == "welcome" else []
-        said = session(*commands, f"datasource {host} {how}", "ls")
-        now = parse_ls(said)
-    commands = []
+    if now["datasources"].get(host, {}).get("state") not in ("ONLINE", "OFFLINE"):
+        commands = [*(["set force true"] if how == "welcome" else []), f"datasource {host} {how}"]
+        if not _ends_offline(now, host):
+            answer = session(*commands, "ls")
+            commands, said, now = [], _answers(answer), parse_ls(answer)
+            if is_online(now, host):
+                return now
     if now["datasources"].get(host, {}).get("state") != "ONLINE":
         commands.append(f"datasource {host} online")
+    # One that is ONLINE already answers that this is irrelevant.
     commands.append(f"replicator {host} online")
     try:
-        return now if is_online(now, host) else _until(lambda later: is_online(later, host), commands, timeout)
+        return _give(lambda later: is_online(later, host), commands, timeout)
     except CommandExecutionError as error:
-        answered = _answers(said)
         raise CommandExecutionError(
-            f"{error}" + (f"\nTo datasource {host} {how} it had answered:\n{_tail(answered)}" if answered else "")
+            f"{error}" + (f"\nTo datasource {host} {how} it had answered:\n{_tail(said)}" if said else "")
         ) from error
+
+
+def _ends_offline(now, host):
+    """
+    Whether recover or welcome will leave it OFFLINE, so that ``online`` can be typed behind it unseen.
+
+    The manual says so of one that was shunned by hand, outside AUTOMATIC. Of any other recover may make an ONLINE
+    replica, and what cctrl does with ``online`` then is not known.
+    """
+    source = now["datasources"].get(host, {})
+    return (
+        (now["coordinator"] or {}).get("policy") in ("MAINTENANCE", "MANUAL")
+        and source.get("state") == "SHUNNED"
+        and (source["reason"] or "").startswith("MANUALLY-SHUNNED")
+    )
 
 
 # --- conditions of an ls

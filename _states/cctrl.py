@@ -12,6 +12,8 @@ Assert what cctrl shows of this minion's site: its policy, its routers, its data
         - name: west3
 """
 
+import contextlib
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "cctrl"
@@ -22,30 +24,38 @@ def __virtual__():
 
 
 def _bring(name, reached, look, wanted, function, *args, **kwargs):
-    """Read; if it is not so, act; what the acting function read last is the result."""
+    """The acting function looks before and after by itself; only in test mode is there a look of the state's own."""
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
-        before = __salt__["cctrl.ls"]()
-        if reached(before):
-            ret.update(result=True, comment=f"{wanted}")
-            return ret
-        old = look(before)
         if __opts__["test"]:
-            ret.update(result=None, changes={"old": old, "new": wanted}, comment=f"It would be brought about: {wanted}")
+            now = __salt__["cctrl.ls"]()
+            if reached(now):
+                ret.update(result=True, comment=wanted)
+            else:
+                ret.update(
+                    result=None,
+                    changes={"old": look(now), "new": wanted},
+                    comment=f"It would be brought about: {wanted}",
+                )
             return ret
-        try:
-            after = __salt__[function](*args, **kwargs)
-        except CommandExecutionError:
-            # Something may have been done before it failed, and that has to be told.
-            new = look(__salt__["cctrl.ls"]())
-            if new != old:
-                ret["changes"] = {"old": old, "new": new}
-            raise
-        ret["changes"] = {"old": old, "new": look(after)}
-        ret.update(result=reached(after), comment=wanted if reached(after) else f"Not so: {wanted}")
-    except (CommandExecutionError, SaltInvocationError) as error:
-        ret.update(result=False, comment=f"{__grains__['id']}: {error}")
+        seen = __salt__[function](*args, **kwargs)
+        done = reached(seen["after"])
+        ret.update(result=done, changes=_changes(look, **seen), comment=wanted if done else f"Not so: {wanted}")
+    except CommandExecutionError as error:
+        ret["comment"] = f"{__grains__['id']}: {error}"
+        if error.info:
+            # Something may have been done before it failed, and that has to be told; not in the place of the error.
+            # Without a listing from before, the tool's own words in the error are all there is.
+            with contextlib.suppress(CommandExecutionError):
+                ret["changes"] = _changes(look, error.info["before"], __salt__["cctrl.ls"]())
+    except SaltInvocationError as error:
+        ret["comment"] = f"{__grains__['id']}: {error}"
     return ret
+
+
+def _changes(look, before, after):
+    old, new = look(before), look(after)
+    return {"old": old, "new": new} if old != new else {}
 
 
 def policy(name):

@@ -43,14 +43,15 @@ def provisioned(name, run, method="xtrabackup", timeout=14400, begun=False, wait
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
         job = __salt__["longjob.status"](__salt__["tprovision.job"](run))
-        if __salt__["tprovision.filled"](name, run):
+        noted = __salt__["tprovision.filled"](name, run)
+        if noted:
             job["state"] = "done"
         elif job["state"] == "done" and not __salt__["tprovision.replaced"](run, method):
             job["state"] = "done in vain"
-        if job["state"] == "done" and not __salt__["tprovision.faults"]():
-            ret.update(result=True, comment=f"Filled from {name} in the run {run}, and ONLINE")
-            return ret
         if __opts__["test"]:
+            if job["state"] == "done" and not __salt__["tprovision.faults"]():
+                ret.update(result=True, comment=f"Filled from {name} in the run {run}, and ONLINE")
+                return ret
             ret.update(
                 result=None,
                 changes={"old": f"job {job['state']}", "new": f"filled from {name} by {method}"},
@@ -61,7 +62,12 @@ def provisioned(name, run, method="xtrabackup", timeout=14400, begun=False, wait
             raise CommandExecutionError(__salt__["longjob.failure"](job))
         if begun and job["state"] == "done in vain":
             raise CommandExecutionError(_in_vain(job))
-        _provision(ret, job, name, run, method, timeout, wait)
+        if job["state"] != "done":
+            job = _fill(ret, job, name, run, method, timeout, wait)
+        if job:
+            if not noted:
+                __salt__["tprovision.note_filled"](name, run)
+            _serve(ret, f"Filled from {name} in the run {run}, log {job['log_path']}")
     except (CommandExecutionError, SaltInvocationError) as error:
         ret.update(result=False, comment=f"{__grains__['id']}: {error}")
     return ret
@@ -82,23 +88,27 @@ def _in_vain(job):
     )
 
 
-def _provision(ret, job, source, run, method, timeout, wait):
+def _fill(ret, job, source, run, method, timeout, wait):
+    """The job's status once its work is proved; None if it has not ended yet, which is then told in ``ret``."""
+    if job["state"] != "running":
+        job = __salt__["tprovision.start"](source, run, method, timeout)
+        ret["changes"]["data"] = {"old": "its own", "new": f"begun to be replaced by those of {source}"}
+    job = _ended(job["name"], wait)
+    if not job:
+        unit = __salt__["tprovision.job"](run)
+        ret["changes"] = {"still running": unit}
+        ret["comment"] = f"tprovision from {source} goes on in the unit reprovision-{unit}"
+        return None
+    if not __salt__["tprovision.replaced"](run, method):
+        raise CommandExecutionError(_in_vain(job))
+    ret["changes"]["data"] = {"old": "its own", "new": f"filled from {source} by {method}"}
+    return job
+
+
+def _serve(ret, comment):
+    """Datasource and service ONLINE, and seen so after the last act."""
     node = __salt__["topology.node"]()
-    if job["state"] != "done":
-        if job["state"] != "running":
-            job = __salt__["tprovision.start"](source, run, method, timeout)
-            ret["changes"]["data"] = {"old": "its own", "new": f"begun to be replaced by those of {source}"}
-        job = _ended(job["name"], wait)
-        if not job:
-            unit = __salt__["tprovision.job"](run)
-            ret["changes"] = {"still running": unit}
-            ret["comment"] = f"tprovision from {source} goes on in the unit reprovision-{unit}"
-            return
-        if not __salt__["tprovision.replaced"](run, method):
-            raise CommandExecutionError(_in_vain(job))
-        ret["changes"]["data"] = {"old": "its own", "new": f"filled from {source} by {method}"}
-    __salt__["tprovision.note_filled"](source, run)
-    comments = [f"Filled from {source}, log {job['log_path']}"]
+    comments = [comment]
     # outside AUTOMATIC the tool's own recovery ends OFFLINE
     for function, args in (
         ("cctrl.datasource_online", {"name": node["host"], "how": "recover", "timeout": 120}),
@@ -110,7 +120,12 @@ def _provision(ret, job, source, run, method, timeout, wait):
         comments.append(done["comment"])
         if not done["result"]:
             raise CommandExecutionError("; ".join(comments))
-    left = __salt__["tprovision.faults"]()
+    # Each of the two has ended with a look of its own. What cctrl showed is the last word, unless the service was put
+    # online after it.
+    if "trepctl.online" in ret["changes"]:
+        left = __salt__["tprovision.faults"]()
+    else:
+        left = [] if __salt__["mysqld.ping"]() else ["MySQL is not answering"]
     if left:
         raise CommandExecutionError("; ".join([*comments, *left]))
     ret.update(result=True, comment="; ".join(comments))

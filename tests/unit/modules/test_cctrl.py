@@ -119,6 +119,10 @@ class TestParse:
         found = cctrl.parse_ls(text)
         assert found["coordinator"]["policy"] == "MAINTENANCE" and set(found["datasources"]) == {"east2"}
 
+    def test_a_silent_command_leaves_its_prompt_before_the_listing(self):
+        found = cctrl.parse_ls("[LOGICAL:EXPERT] /east > [LOGICAL:EXPERT] /east > COORDINATOR[east1:MANUAL:ONLINE]\n")
+        assert (found["service"], found["coordinator"]["policy"]) == ("east", "MANUAL")
+
     @pytest.mark.parametrize("text", [
         "COORDINATOR[db2:AUTOMATIC:ONLINE]\nalpha:COORDINATOR[db2:AUTOMATIC:ONLINE]\n",
         "COORDINATOR[db2:AUTOMATIC:ONLINE]\n|east(composite master:ONLINE)   |\n",
@@ -149,6 +153,66 @@ class TestParse:
             cctrl.parse_ls(text)
         except CommandExecutionError:
             pass
+
+
+BANNER = "Tungsten Clustering (for MySQL) 7.0.3 build 141\nconnect to 'east@east1'\neast: session established\n"
+PROMPT = "[LOGICAL:EXPERT] /east > "
+
+
+def printed(echo, *answers):
+    """A session on a pipe: banner, prompts, each command echoed or not, its answer, and the end of input."""
+    typed = "".join(f"{PROMPT}{command}\n{said}" if echo else f"{PROMPT}{said}" for command, said in answers)
+    return f"{BANNER}{typed}{PROMPT}\nExiting...\n"
+
+
+@pytest.mark.parametrize("echo", [True, False])
+class TestParseChange:
+    def boxes(self, name):
+        """A listing of the generated boxes, some of them folded: what ls shows, but for routers."""
+        return f"\nCOORDINATOR[east1:AUTOMATIC:ONLINE]\n\nDATASOURCES:\n{read('generated/' + name)}\n"
+
+    def test_the_first_the_last_and_what_was_said_between(self, echo):
+        seen = cctrl.parse_change(printed(
+            echo, ("ls", listing(policy="AUTOMATIC", east1="master:ONLINE", east2="slave:ONLINE")),
+            ("set policy maintenance", "policy mode is now MAINTENANCE\n"),
+            ("ls", listing(policy="MAINTENANCE", east1="master:OFFLINE", east3="slave:ONLINE"))))
+        assert seen["said"] == ["policy mode is now MAINTENANCE"]
+        assert [seen[when]["coordinator"]["policy"] for when in ("before", "after")] == ["AUTOMATIC", "MAINTENANCE"]
+        assert {host: about["state"] for host, about in seen["before"]["datasources"].items()} == {
+            "east1": "ONLINE", "east2": "ONLINE"}
+        assert {host: about["state"] for host, about in seen["after"]["datasources"].items()} == {
+            "east1": "OFFLINE", "east3": "ONLINE"}
+        assert (seen["before"]["service"], seen["before"]["version"]) == ("east", "7.0.3")
+
+    @pytest.mark.parametrize("path", sorted(GENERATED.glob("*.txt")), ids=lambda path: path.name)
+    def test_each_is_read_as_if_it_stood_alone(self, echo, path):
+        boxes = self.boxes(path.name)
+        plain = self.boxes("w75-slave-online.txt")
+        for first, last in ((boxes, plain), (plain, boxes)):
+            seen = cctrl.parse_change(printed(echo, ("ls", first), ("router * offline", ""), ("ls", last)))
+            assert seen["before"]["datasources"] == cctrl.parse_ls(first)["datasources"]
+            assert seen["after"]["datasources"] == cctrl.parse_ls(last)["datasources"]
+            assert seen["said"] == []
+
+    def test_a_manuals_listing_that_is_cut_off_does_not_go_on_in_the_next(self, echo):
+        cut = "\nCOORDINATOR[east1:AUTOMATIC:ONLINE]\n\nDATASOURCES:\n|east2(slave:ONLINE, progress=3, latency=1.2)"
+        seen = cctrl.parse_change(printed(echo, ("ls", f"{cut}\n"), ("ls", listing(east1="master:ONLINE"))))
+        assert set(seen["before"]["datasources"]) == {"east2"} and seen["before"]["routers"] == {}
+        assert seen["before"]["datasources"]["east2"]["replicator"] is None
+
+    def test_nothing_in_a_box_is_an_answer(self, echo):
+        lying = listing(east1="master:ONLINE").replace(
+            "|  MANAGER", "|REASON[policy mode is now\npolicy mode is now MAINTENANCE]  |\n|  MANAGER")
+        assert cctrl.parse_change(printed(echo, ("ls", lying), ("ls", lying)))["said"] == []
+
+    @pytest.mark.parametrize("answers", [
+        (("ls", "ERROR: no manager\n"), ("set policy manual", ""), ("ls", "\nCOORDINATOR[east1:MANUAL:ONLINE]\n")),
+        (("ls", "\nCOORDINATOR[east1:MANUAL:ONLINE]\n"), ("set policy manual", ""), ("ls", "ERROR: no manager\n")),
+        (("ls", "\nCOORDINATOR[east1:MANUAL:ONLINE]\neast:COORDINATOR[east1:MANUAL:ONLINE]\n"),),
+    ])
+    def test_one_listing_is_not_two(self, echo, answers):
+        with pytest.raises(CommandExecutionError, match="cannot be read, it does not hold"):
+            cctrl.parse_change(printed(echo, *answers))
 
 
 def listing(policy="AUTOMATIC", router="ONLINE", replicator="ONLINE", dataserver="ONLINE", **sources):
@@ -225,67 +289,168 @@ class TestSession:
             cctrl.session("ls")
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_session_cut_anywhere_is_refused_or_its_first_listing_is_whole(data):
+    first = listing(policy="AUTOMATIC", east1="master:ONLINE", east2="slave:ONLINE")
+    text = printed(True, ("ls", first), ("router * offline", "words\n"),
+                   ("ls", listing(router="OFFLINE", east1="master:ONLINE")))
+    cut = text[: data.draw(st.integers(0, len(text)))]
+    try:
+        seen = cctrl.parse_change(cut)
+    except CommandExecutionError:
+        return
+    assert seen["before"] == cctrl.parse_change(text)["before"] and seen["said"] == ["words"]
+
+
+MANUALLY = "SHUNNED(MANUALLY-SHUNNED)"
+CONFIRMED = "policy mode is now MAINTENANCE\n"
+
+
 class TestActing:
-    def test_policy(self, run):
-        answers(run, "policy mode is now MAINTENANCE\n" + listing(policy="MAINTENANCE"))
-        assert cctrl.set_policy("MAINTENANCE")["coordinator"]["policy"] == "MAINTENANCE"
-        assert typed(run) == ["set policy maintenance", "ls"]
+    def test_policy_is_one_session(self, run):
+        answers(run, listing() + CONFIRMED + listing(policy="MAINTENANCE"))
+        seen = cctrl.set_policy("MAINTENANCE")
+        assert [seen[when]["coordinator"]["policy"] for when in ("before", "after")] == ["AUTOMATIC", "MAINTENANCE"]
+        assert run.call_count == 1 and typed(run) == ["ls", "set policy maintenance", "ls"]
 
     @pytest.mark.parametrize("said", [
-        "", "[LOGICAL] /east > set policy maintenance\n", "policy mode is now AUTOMATIC\n"])
+        "", "[LOGICAL] /east > set policy maintenance\n", "policy mode is now AUTOMATIC\n", "ERROR: not now\n"])
     def test_an_echoed_command_is_not_its_reply(self, run, said):
-        answers(run, said + listing(policy="MAINTENANCE"))
+        answers(run, listing() + said + listing(policy="MAINTENANCE"))
+        with pytest.raises(CommandExecutionError, match="did not confirm") as told:
+            cctrl.set_policy("MAINTENANCE")
+        assert told.value.info["before"]["coordinator"]["policy"] == "AUTOMATIC"
+        assert "Additional info" not in str(told.value)
+
+    @pytest.mark.parametrize("said", [
+        CONFIRMED + listing() + listing(policy="MAINTENANCE"),
+        listing() + listing(policy="MAINTENANCE") + CONFIRMED,
+        listing(east1="master:ONLINE").replace("|STATUS", f"|REASON[x\n{CONFIRMED}]|\n|STATUS")
+        + listing(policy="MAINTENANCE"),
+    ], ids=["before", "after", "in a box"])
+    def test_a_reply_stands_between_the_listings(self, run, said):
+        answers(run, said)
         with pytest.raises(CommandExecutionError, match="did not confirm"):
             cctrl.set_policy("MAINTENANCE")
 
+    def test_a_policy_that_is_set_already_needs_no_reply(self, run):
+        same = listing(policy="MAINTENANCE")
+        answers(run, same + "policy mode is already MAINTENANCE\n" + same)
+        seen = cctrl.set_policy("MAINTENANCE")
+        assert seen["before"] == seen["after"] and run.call_count == 1
+
     def test_a_lying_reply_is_found_out(self, run):
-        run.return_value = {"retcode": 0, "stdout": "policy mode is now MAINTENANCE\n" + listing(), "stderr": ""}
-        with pytest.raises(CommandExecutionError, match="does not show it(?s:.*)policy AUTOMATIC"):
+        answers(run, listing() + CONFIRMED + listing(), *[listing()] * 20)
+        with pytest.raises(CommandExecutionError, match="does not show it(?s:.*)is now MAIN(?s:.*)policy AUTOMATIC"):
             cctrl.set_policy("MAINTENANCE")
 
-    def test_shun_carries_force_in_its_session_and_waits_for_the_replicator(self, run):
-        shunned = "master:SHUNNED(MANUALLY-SHUNNED)"
-        answers(run, listing(east1=shunned), listing(east1=shunned, replicator="OFFLINE"))
-        cctrl.shun("east1", force=True)
-        assert typed(run) == ["set force true", "datasource east1 shun", "replicator east1 offline", "ls"]
-        assert typed(run, 1) == ["ls"]
+    @pytest.mark.parametrize("said", [
+        "ERROR: no manager\n" + CONFIRMED + listing(policy="MAINTENANCE"),
+        listing(policy="MAINTENANCE") + CONFIRMED + "ERROR: no manager\n",
+    ], ids=["before", "after"])
+    def test_without_a_look_before_or_after_nothing_is_claimed(self, run, said):
+        answers(run, said)
+        with pytest.raises(CommandExecutionError, match="cannot be read") as told:
+            cctrl.set_policy("MAINTENANCE")
+        assert told.value.info is None and run.call_count == 1
 
-    def test_shun_without_force(self, run):
-        answers(run, listing(east2="slave:SHUNNED(MANUALLY-SHUNNED)", replicator="OFFLINE"))
-        cctrl.shun("east2")
-        assert "set force true" not in typed(run)
+    def test_routers_are_one_session_and_are_waited_for(self, run):
+        answers(run, listing() + listing(), listing(), listing(router="OFFLINE"))
+        seen = cctrl.set_routers("OFFLINE")
+        states = [seen[when]["routers"]["connector@east1"]["state"] for when in ("before", "after")]
+        assert states == ["ONLINE", "OFFLINE"]
+        assert [typed(run, call) for call in range(3)] == [["ls", "router * offline", "ls"], ["ls"], ["ls"]]
 
     def test_no_router_listed_proves_nothing(self, run):
         empty = listing(east1="master:ONLINE").replace("|connector@", "|nothing@@")
-        run.return_value = {"retcode": 0, "stdout": empty, "stderr": ""}
+        run.return_value = {"retcode": 0, "stdout": empty + empty, "stderr": ""}
         with pytest.raises(CommandExecutionError, match="does not show it"):
             cctrl.set_routers("OFFLINE")
 
+    def test_shun_carries_force_in_its_session_and_waits_for_the_replicator(self, run):
+        shunned = f"master:{MANUALLY}"
+        answers(run, listing(east1="master:ONLINE"), listing(east1=shunned),
+                listing(east1=shunned, replicator="OFFLINE"))
+        seen = cctrl.shun("east1", force=True)
+        assert [seen[when]["datasources"]["east1"]["state"] for when in ("before", "after")] == ["ONLINE", "SHUNNED"]
+        assert [typed(run, call) for call in range(3)] == [
+            ["ls"], ["set force true", "datasource east1 shun", "replicator east1 offline", "ls"], ["ls"]]
+
+    def test_shun_without_force(self, run):
+        answers(run, listing(east2="slave:ONLINE"), listing(east2=f"slave:{MANUALLY}", replicator="OFFLINE"))
+        cctrl.shun("east2")
+        assert [typed(run, call) for call in range(run.call_count)] == [
+            ["ls"], ["datasource east2 shun", "replicator east2 offline", "ls"]]
+
+    def test_what_is_shunned_is_not_shunned_again(self, run):
+        answers(run, listing(east1="master:SHUNNED(FAILED-OVER-TO-east2)", replicator="OFFLINE"))
+        seen = cctrl.shun("east1", force=True)
+        assert seen["before"] == seen["after"] and typed(run) == ["ls"]
+
+    @pytest.mark.parametrize("act, args", [("shun", ("west3",)), ("bring_back", ("west3", "recover"))])
+    def test_nothing_is_done_to_a_datasource_unseen(self, run, act, args):
+        answers(run, "ERROR: no manager\n")
+        with pytest.raises(CommandExecutionError, match="cannot be read") as told:
+            getattr(cctrl, act)(*args)
+        assert told.value.info is None and typed(run) == ["ls"]
+
+    @pytest.mark.parametrize("policy", ["MAINTENANCE", "MANUAL"])
+    @pytest.mark.parametrize("how, force", [("recover", []), ("welcome", ["set force true"])])
+    def test_outside_automatic_the_way_back_is_one_session(self, run, policy, how, force):
+        answers(run, listing(policy=policy, west3=f"slave:{MANUALLY}", replicator="OFFLINE"),
+                "DataSource 'west3' is now OFFLINE\n" + listing(policy=policy, west3="slave:ONLINE"))
+        seen = cctrl.bring_back("west3", how)
+        assert [seen[when]["datasources"]["west3"]["state"] for when in ("before", "after")] == ["SHUNNED", "ONLINE"]
+        assert [typed(run, call) for call in range(run.call_count)] == [
+            ["ls"],
+            [*force, f"datasource west3 {how}", "datasource west3 online", "replicator west3 online", "ls"]]
+
+    @pytest.mark.parametrize("words", [
+        {"policy": "AUTOMATIC", "west3": f"slave:{MANUALLY}"},
+        {"policy": "MAINTENANCE", "west3": "slave:SHUNNED(FAILED-OVER-TO-west1)"},
+        {"policy": "MAINTENANCE", "west3": "slave:SHUNNED"},
+        {"policy": "MAINTENANCE", "west3": "slave:FAILED(DATASERVER 'west3@west' STOPPED)"},
+    ])
+    def test_online_is_not_typed_unseen_where_recover_may_do_more(self, run, words):
+        answers(run, listing(**words, replicator="OFFLINE"), listing(**{**words, "west3": "slave:ONLINE"}))
+        cctrl.bring_back("west3", "recover")
+        assert [typed(run, call) for call in range(run.call_count)] == [["ls"], ["datasource west3 recover", "ls"]]
+
     def test_recover_that_ends_offline_is_put_online(self, run):
-        answers(run, listing(west3="slave:SHUNNED(MANUALLY-SHUNNED)", replicator="OFFLINE"),
+        answers(run, listing(west3=f"slave:{MANUALLY}", replicator="OFFLINE"),
                 "DataSource 'west3' is now OFFLINE\n" + listing(west3="slave:OFFLINE", replicator="OFFLINE"),
                 listing(west3="slave:ONLINE"))
         cctrl.bring_back("west3", "recover")
-        assert typed(run, 1) == ["datasource west3 recover", "ls"]
-        assert typed(run, 2) == ["datasource west3 online", "replicator west3 online", "ls"]
+        assert [typed(run, call) for call in range(run.call_count)] == [
+            ["ls"], ["datasource west3 recover", "ls"], ["datasource west3 online", "replicator west3 online", "ls"]]
 
-    def test_recover_that_is_enough_is_left_alone(self, run):
-        answers(run, listing(west3="slave:SHUNNED(MANUALLY-SHUNNED)"), listing(west3="slave:ONLINE"))
+    def test_only_the_replicator_is_missing(self, run):
+        answers(run, listing(west3="slave:ONLINE", replicator="OFFLINE"), listing(west3="slave:ONLINE"))
         cctrl.bring_back("west3", "recover")
-        assert run.call_count == 2
+        assert [typed(run, call) for call in range(run.call_count)] == [["ls"], ["replicator west3 online", "ls"]]
 
-    def test_welcome_is_forced(self, run):
-        answers(run, listing(east1="master:SHUNNED(MANUALLY-SHUNNED)"), listing(east1="master:ONLINE"))
-        cctrl.bring_back("east1", "welcome")
-        assert typed(run, 1) == ["set force true", "datasource east1 welcome", "ls"]
+    def test_what_the_tool_left_offline_is_only_put_online(self, run):
+        answers(run, listing(policy="MAINTENANCE", east2="slave:OFFLINE"), listing(east2="slave:ONLINE"))
+        cctrl.bring_back("east2", "recover")
+        assert [typed(run, call) for call in range(run.call_count)] == [
+            ["ls"], ["datasource east2 online", "replicator east2 online", "ls"]]
 
-    def test_a_refused_recover_is_quoted(self, run):
-        shunned = listing(west3="slave:SHUNNED(MANUALLY-SHUNNED)")
+    def test_what_is_online_is_left_alone(self, run):
+        answers(run, listing(east1="master:ONLINE"))
+        seen = cctrl.bring_back("east1", "welcome")
+        assert seen["before"] == seen["after"] and typed(run) == ["ls"]
+
+    @pytest.mark.parametrize("policy", ["AUTOMATIC", "MAINTENANCE"])
+    def test_a_refused_recover_is_quoted(self, run, policy):
+        shunned = listing(policy=policy, west3=f"slave:{MANUALLY}")
         run.return_value = {
             "retcode": 0, "stdout": "Recovery failed because of unextracted events\n" + shunned, "stderr": ""}
-        with pytest.raises(CommandExecutionError, match="unextracted events"):
+        with pytest.raises(CommandExecutionError, match="unextracted events") as told:
             cctrl.bring_back("west3", "recover")
+        assert told.value.info["before"]["datasources"]["west3"]["state"] == "SHUNNED"
 
-    def test_an_unknown_way_back(self):
+    def test_an_unknown_way_back(self, run):
         with pytest.raises(SaltInvocationError):
             cctrl.bring_back("west3", "force")
+        run.assert_not_called()

@@ -9,6 +9,7 @@ from tests.support.loader import load
 
 functions = load("_modules", "tprovision")
 longjob = load("_modules", "longjob")
+mysqld = load("_modules", "mysqld")
 topology = load("_modules", "topology")
 trepctl_states = load("_states", "trepctl")
 tprovision = load("_states", "tprovision")
@@ -20,6 +21,13 @@ class Host:
         self.start = create_autospec(functions.start, side_effect=self.begin)
         self.wait = create_autospec(longjob.wait, side_effect=self.finish)
         self.serving = {"name": "east2", "result": True, "changes": {"east2": "ONLINE"}, "comment": "ONLINE"}
+        self.faults = create_autospec(
+            functions.faults, side_effect=lambda: ["its datasource is OFFLINE"] if self.faulty else []
+        )
+        self.ping = create_autospec(mysqld.ping, return_value=True)
+        self.note_filled = create_autospec(functions.note_filled, side_effect=self.note)
+        ok = {"name": "east", "result": True, "changes": {}, "comment": "east is ONLINE"}
+        self.online = create_autospec(trepctl_states.online, return_value=ok)
         self.did = []
         self.filled = None
 
@@ -60,22 +68,17 @@ class Host:
             "tprovision.filled": create_autospec(
                 functions.filled, side_effect=lambda source, run: self.filled == (source, run)
             ),
-            "tprovision.note_filled": create_autospec(functions.note_filled, side_effect=self.note),
+            "tprovision.note_filled": self.note_filled,
             "tprovision.start": self.start,
             "tprovision.replaced": create_autospec(
                 functions.replaced, side_effect=lambda run, method: self.works
             ),
-            "tprovision.faults": create_autospec(
-                functions.faults, side_effect=lambda: ["its datasource is OFFLINE"] if self.faulty else []
-            ),
+            "tprovision.faults": self.faults,
+            "mysqld.ping": self.ping,
         }
 
     def states(self):
-        ok = {"name": "east", "result": True, "changes": {}, "comment": "east is ONLINE"}
-        return {
-            "cctrl.datasource_online": self.serve,
-            "trepctl.online": create_autospec(trepctl_states.online, return_value=ok),
-        }
+        return {"cctrl.datasource_online": self.serve, "trepctl.online": self.online}
 
 
 @pytest.fixture
@@ -111,15 +114,25 @@ def test_it_is_filled(host, test, state):
         fake.start.assert_called_once_with("east1", "r1", "xtrabackup", 600)
         assert ret["changes"]["data"]["new"] == "filled from east1 by xtrabackup"
         assert fake.did == [("east2", "recover")]
+        fake.online.assert_called_once_with(name="east", which="cluster", timeout=120)
+        # Both states look themselves, and nothing was done after them.
+        fake.faults.assert_not_called()
+        fake.ping.assert_called_once_with()
 
 
 @pytest.mark.parametrize("test", [False, True])
 def test_a_second_time_changes_nothing(host, test):
     fake = host("done", test)
+    fake.filled = ("east1", "r1")
+    fake.serving["changes"] = {}
     ret = tprovision.provisioned("east1", "r1")
     assert (ret["result"], ret["changes"]) == (True, {})
     fake.start.assert_not_called()
     fake.wait.assert_not_called()
+    fake.note_filled.assert_not_called()
+    # One look at the datasource and one at the service: in test mode by faults, else by the states.
+    assert fake.faults.call_count == (1 if test else 0)
+    assert fake.did == ([] if test else [("east2", "recover")])
 
 
 @pytest.mark.parametrize("test", [False, True])
@@ -192,14 +205,33 @@ def test_a_datasource_that_does_not_come_online(host):
     assert ret["changes"]["data"]["new"].startswith("filled")
 
 
-def test_faults_that_remain(host, monkeypatch):
+def test_a_service_that_does_not_come_online(host):
     fake = host("absent")
-    monkeypatch.setitem(
-        tprovision.__states__, "cctrl.datasource_online", lambda name, how, timeout: fake.serving
-    )
+    fake.online.return_value = {"name": "east", "result": False, "changes": {}, "comment": "east is OFFLINE:ERROR"}
     ret = tprovision.provisioned("east1", "r1")
-    assert ret["result"] is False
-    assert "its datasource is OFFLINE" in ret["comment"]
+    assert ret["result"] is False and "east is OFFLINE:ERROR" in ret["comment"]
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_after_the_service_was_put_online_all_is_looked_at_again(host, faulty):
+    fake = host("absent")
+
+    def put_online(name, which, timeout):
+        fake.faulty = faulty
+        return {"name": name, "result": True, "changes": {"east": "ONLINE"}, "comment": "east is ONLINE"}
+
+    fake.online.side_effect = put_online
+    ret = tprovision.provisioned("east1", "r1")
+    assert ret["result"] is not faulty
+    fake.faults.assert_called_once_with()
+    assert ("its datasource is OFFLINE" in ret["comment"]) is faulty
+
+
+def test_a_server_that_does_not_answer(host):
+    fake = host("absent")
+    fake.ping.return_value = False
+    ret = tprovision.provisioned("east1", "r1")
+    assert ret["result"] is False and ret["comment"].endswith("MySQL is not answering")
 
 
 def test_a_tool_that_goes_on_is_named_and_not_done(host):
@@ -225,6 +257,7 @@ def test_what_failed_in_this_attempt_is_not_begun_again(host, monkeypatch, state
 def test_what_was_filled_before_a_boot_is_not_filled_again(host, test):
     fake = host("absent", test)
     fake.filled, fake.faulty = ("east1", "r1"), False
+    fake.serving["changes"] = {}
     ret = tprovision.provisioned("east1", "r1")
     assert (ret["result"], ret["changes"]) == (True, {})
     fake.start.assert_not_called()
