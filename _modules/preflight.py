@@ -19,7 +19,7 @@ def facts():
 
     Returns ``{"node": {…}, "cctrl": {…} | None, "cluster": {service: {…}}, "cross_site": {service: {…}},
     "composite": [signs], "mysql": bool, "locations": {…}, "copy": {"run", "state"} | None, "foreign": [texts],
-    "faults": [texts]}``.
+    "faults": [texts]}``, the first four as ``nodeview.look`` tells them.
 
     CLI Example:
 
@@ -39,12 +39,14 @@ def facts():
         except CommandExecutionError as error:
             found["faults"].append(str(error))
 
-    read("node", "topology.node")
+    read("shown", "nodeview.look")
+    shown = found.pop("shown", {"answers": {}, "faults": {}})
+    found.update(shown["answers"])
+    found["faults"] += shown["faults"].values()
     if found["node"]:
-        read("cctrl", "cctrl.ls")
-        read("cluster", "trepctl.services", "cluster")
-        read("cross_site", "trepctl.services", "cross_site")
-        read("composite", "trepctl.composite_signs")
+        if "cluster" in shown["answers"]:
+            # Of a replicator that does not answer the fault is told already, and it ends the run.
+            read("composite", "trepctl.composite_signs", list(found["cluster"]))
         read("mysql", "mysqld.ping")
         # Asked now, while the server can still tell; the module notes the answer for when it is stopped.
         read("locations", "dataguard.check")

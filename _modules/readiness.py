@@ -22,8 +22,8 @@ VERSION = "0.1.0"
 # Modules of others lie in the same directory once they are synced, so this extension's own are named.
 OWN = ("applied", "attempt", "cctrl", "checkrecord", "copystreams", "copytarget", "datacontent", "datacopy", "datadir",
        "dataguard", "datalocation", "donor", "driftfindings", "driftlook", "driftsigns", "fleet", "freshjob",
-       "hostrecord", "hotcopy", "hotguard", "hotpipe", "hottarget", "jobgroup", "longjob", "mysqld", "notify",
-       "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock", "runpage", "runrecord",
+       "hostrecord", "hotcopy", "hotguard", "hotpipe", "hottarget", "jobgroup", "longjob", "mysqld", "nodeview",
+       "notify", "planning", "plans", "preflight", "readiness", "resume", "rowsave", "runlock", "runpage", "runrecord",
        "runreport", "runview", "runwords", "siteview", "survey", "tablecompare", "tabledata", "topology", "tprovision",
        "trepctl", "vendorlog", "verify")
 OWN_STATES = ("cctrl", "datadir", "donor", "hotcopy", "mysqld", "reprovision", "tprovision", "trepctl")
@@ -108,9 +108,8 @@ def facts():
     {variable: text}, "contents": as ``datalocation.contents`` returns it, "sudo": {"rsync": True if the Tungsten user
     may run it, "words": what was said if not}, "jobs": [names of the ``longjob`` jobs that run now, the donor's guards
     left out], "writers": [{"user", "host", "command", "seconds": in that command, "transaction": True if one is open}],
-    "retention": seconds that the cluster's replicator keeps its log, "lag": seconds that it is behind}``. Writers are
-    all sessions that may commit something: neither the server's own, nor replication's, nor those that sleep without a
-    transaction. Raises nothing.
+    "retention": seconds that the cluster's replicator keeps its log}``. Writers are all sessions that may commit
+    something: neither the server's own, nor replication's, nor those that sleep without a transaction. Raises nothing.
 
     CLI Example:
 
@@ -128,7 +127,6 @@ def facts():
         "jobs": _try(_jobs),
         "writers": _writers(),
         "retention": _try(_retention, node) if node else None,
-        "lag": _lag(node) if node else None,
     }
 
 
@@ -185,13 +183,6 @@ def _retention(node):
         written = RETENTION.findall(stream.read())
     # As Java reads it, the last one counts.
     return int(written[-1][0]) * UNIT_SECONDS[written[-1][1]] if written else None
-
-
-def _lag(node):
-    services = _read("trepctl.services", "cluster") or {}
-    latency = services.get(node["service"], {}).get("appliedLatency")
-    # A service that is not online says -1.
-    return None if latency is None or latency < 0 else latency
 
 
 def reach(hosts):
@@ -271,7 +262,8 @@ def judge(topology, roles, facts, reach, master):
         ``{"primaries": {site: host}, "donor": host, "copied": True when the data have been copied already, so that
         the donor and the room on the primary no longer matter}``.
     facts
-        ``{minion: what ``facts`` returned there}`` of every node of every site.
+        ``{minion: what ``facts`` returned there, and "lag": seconds that its cluster's replicator is behind, None if it
+        does not tell}`` of every node of every site.
     reach
         What ``reach`` returned on the donor; None if it was not asked.
     master

@@ -9,6 +9,8 @@ __virtualname__ = "siteview"
 # A transaction that took this long to arrive is told; the beacon has a limit of its own.
 LATENCY = 300
 HOMES = ("cluster", "cross_site")
+# Whose tool shows it, by the part of a node's answer.
+PARTS = {"node": "topology.node", "cctrl": "cctrl.ls", **dict.fromkeys(HOMES, "trepctl.services")}
 # A tool that takes longer is told as a fault: nobody waits for a picture.
 TOOL_SECONDS = 30
 # What a healthy site shows; every other value is told.
@@ -44,17 +46,37 @@ def look(topology, sites, timeout=15):
     Manual: operations-status, cmdline-tools-trepctl-command-services.
     """
     minions = [minion for site in sites for minion in topology["sites"][site]["nodes"].values()]
-    told = {"node": _ask(minions, "topology.node", timeout)}
-    # Who is silent here is not waited for three times more.
-    there = list(told["node"]["answers"])
-    told["cctrl"] = _ask(there, "cctrl.ls", timeout, timeout=TOOL_SECONDS)
-    for home in HOMES:
-        told[home] = _services(there, home, timeout)
+    return _views(topology, sites, _ask(minions, ["cctrl", *HOMES], timeout), timeout)
+
+
+def of_facts(topology, facts, timeout=15):
+    """
+    Tell how all sites stand from what their nodes have told already; only who seems to be late is asked again.
+
+    facts
+        ``{minion: {"node", "cctrl", "cluster", "cross_site": as ``nodeview.look`` answers}}`` of every node of every
+        site, as ``survey.take`` returns them.
+
+    The other arguments, and what is returned and raised, are as with ``look``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd siteview.of_facts "$topology" "$facts"
+    """
+    told = _nothing()
+    for minion, fact in facts.items():
+        _sort(told, minion, ["cctrl", *HOMES], {"answers": fact, "faults": {}})
+    return _views(topology, list(topology["sites"]), told, timeout)
+
+
+def _views(topology, sites, told, timeout):
     views = {site: judge(topology, site, told) for site in sites}
     late = [minion for site in views.values() for minion in site["late"]]
     if late:
         # Only a second look tells one that lags from one that rests since its last transaction, which was late.
-        again = {home: _services(late, home, timeout) for home in HOMES}
+        again = _ask(late, list(HOMES), timeout)
         before = {home: told[home]["answers"] for home in HOMES}
         for home in HOMES:
             told[home] = {"answers": {**before[home], **again[home]["answers"]},
@@ -63,28 +85,45 @@ def look(topology, sites, timeout=15):
     return {site: {key: value for key, value in view.items() if key != "late"} for site, view in views.items()}
 
 
-def _services(minions, home, seconds):
-    return _ask(minions, "trepctl.services", seconds, which=home, full=True, timeout=TOOL_SECONDS)
+def _ask(minions, parts, seconds):
+    """What some nodes tell of some parts, in one round; as ``judge`` takes it."""
+    gathered = __salt__["fleet.gather"](
+        minions, "nodeview.look", kwarg={"parts": parts, "timeout": TOOL_SECONDS}, timeout=seconds)
+    told = _nothing()
+    for minion, shown in gathered["answers"].items():
+        _sort(told, minion, parts, shown)
+    for minion, fault in gathered["faults"].items():
+        _sort(told, minion, parts, {"answers": {}, "faults": {"node": fault}})
+    return told
 
 
-def _ask(minions, function, seconds, **kwarg):
-    if not minions:
-        return {"answers": {}, "faults": {}}
-    gathered = __salt__["fleet.gather"](minions, function, kwarg=kwarg, timeout=seconds)
-    for minion, answer in list(gathered["answers"].items()):
-        if not _sound(function, answer):
-            del gathered["answers"][minion]
-            gathered["faults"][minion] = f"its answer to {function} is none"
-    return gathered
+def _nothing():
+    return {part: {"answers": {}, "faults": {}} for part in PARTS}
 
 
-def _sound(function, answer):
-    """Whether an answer has the form that it has to have: a node that tells nonsense is named, and spoils no view."""
+def _sort(told, minion, parts, shown):
+    """Put a node's answer with the others'. One that tells nonsense is named, and spoils no view."""
+    if not isinstance(shown, dict) or not all(isinstance(shown.get(key), dict) for key in ("answers", "faults")):
+        shown = {"answers": {}, "faults": {"node": "its answer to nodeview.look is none"}}
+    for part in ("node", *parts):
+        answer = shown["answers"].get(part)
+        # Who does not know itself has not looked at the rest.
+        fault = shown["faults"].get("node") or shown["faults"].get(part)
+        if not fault and not _sound(part, answer):
+            fault = f"its answer to {PARTS[part]} is none"
+        if fault:
+            told[part]["faults"][minion] = str(fault)
+        else:
+            told[part]["answers"][minion] = answer
+
+
+def _sound(part, answer):
+    """Whether an answer has the form that it has to have."""
     if not isinstance(answer, dict):
         return False
-    if function == "cctrl.ls":
+    if part == "cctrl":
         return all(key in answer for key in ("coordinator", "routers")) and isinstance(answer.get("datasources"), dict)
-    if function == "trepctl.services":
+    if part in HOMES:
         return all(isinstance(service, dict) and all(isinstance(service.get(key), (int, float, type(None))) for key in (
             "appliedLastSeqno", "maximumStoredSeqNo", "appliedLatency")) for service in answer.values())
     return True
@@ -99,8 +138,8 @@ def judge(topology, site, told, before=None):
     site
         Name of the site.
     told
-        ``{"node", "cctrl", "cluster", "cross_site": {"answers": {minion: …}, "faults": {minion: text}}}``, the answers
-        being those of ``topology.node``, ``cctrl.ls`` and ``trepctl.services`` (full).
+        ``{"node", "cctrl", "cluster", "cross_site": {"answers": {minion: …}, "faults": {minion: text}}}``, the parts
+        of what ``nodeview.look`` told there.
     before
         ``{"cluster", "cross_site": {minion: answer}}`` of an earlier look, to tell what lags from what rests.
 

@@ -12,6 +12,8 @@ __virtualname__ = "survey"
 
 # Then a node that has not answered is asked whether it still works on it, reading its sizes and asking its tools.
 SECONDS = 15
+# Of what a node has told, what others need who come after the survey.
+KEPT = ("locations", "node", "cctrl", "cluster", "cross_site")
 
 
 def __virtual__():
@@ -34,8 +36,8 @@ def take(topology, previous, steps=None):
     Returns ``{"findings": [{"node", "level": "error" or "warning", "what", "do"}], "primaries": {site: host},
     "donor": host, "resumes": True if the run goes on with the previous one, "run": the id of that one, "why": why it
     does not, "facts": {minion: {"locations": as ``datalocation.locations``, "contents": as ``datalocation.contents``
-    returns it, or None}}}``. With an error among the findings nothing else of it may be used. Raises
-    CommandExecutionError only if Salt itself fails.
+    returns it, or None, "node", "cctrl", "cluster", "cross_site": as ``nodeview.look`` answers}}}``. With an error
+    among the findings nothing else of it may be used. Raises CommandExecutionError only if Salt itself fails.
 
     CLI Example:
 
@@ -54,9 +56,9 @@ def take(topology, previous, steps=None):
     if not result["findings"]:
         result["run"] = previous["run"] if result["resumes"] else None
         copied = result["resumes"] and bool(previous.get("copied"))
-        result["findings"], ready = _readiness(topology, minions, result, copied)
-        result["facts"] = {minion: {"locations": facts[minion]["locations"], "contents": ready[minion].get("contents")}
-                           for minion in ready}
+        result["findings"], ready = _readiness(topology, facts, result, copied)
+        result["facts"] = {minion: {**{key: facts[minion][key] for key in KEPT}, "contents": said.get("contents")}
+                           for minion, said in ready.items()}
     return result
 
 
@@ -88,10 +90,17 @@ def _roles(topology, facts, previous, steps):
         }
 
 
-def _readiness(topology, minions, roles, copied):
+def _lag(fact):
+    """Seconds that a node's cluster service is behind; None if it does not tell."""
+    latency = fact["cluster"].get(fact["node"]["service"], {}).get("appliedLatency")
+    # A service that is not online says -1.
+    return None if latency is None or latency < 0 else latency
+
+
+def _readiness(topology, facts, roles, copied):
     """(findings, {minion: what it said of itself})"""
     begun = time.time()
-    gathered = __salt__["fleet.gather"](minions, "readiness.facts", timeout=SECONDS)
+    gathered = __salt__["fleet.gather"](list(facts), "readiness.facts", timeout=SECONDS)
     asked = [begun, time.time()]
     findings = [_finding(minion, fault) for minion, fault in sorted(gathered["faults"].items())]
     if findings:
@@ -113,10 +122,11 @@ def _readiness(topology, minions, roles, copied):
         extension = __salt__["readiness.extension"]()
     except CommandExecutionError as error:
         return [_finding("master", str(error))], {}
+    ready = {minion: {**said, "lag": _lag(facts[minion])} for minion, said in gathered["answers"].items()}
     findings = __salt__["readiness.judge"](
         topology, {"primaries": roles["primaries"], "donor": roles["donor"], "copied": copied},
-        gathered["answers"], reach, {"asked": asked, "extension": extension, "run": roles["run"]})
-    return findings, gathered["answers"]
+        ready, reach, {"asked": asked, "extension": extension, "run": roles["run"]})
+    return findings, ready
 
 
 def _hot(method, minions):

@@ -11,6 +11,8 @@ from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "verify"
 
+HOMES = ("cluster", "cross_site")
+
 
 def __virtual__():
     if __opts__.get("__role") != "master":
@@ -52,7 +54,8 @@ def services(topology, timeout=120):
     timeout
         Seconds.
 
-    Returns ``{minion: {"cluster": …, "cross_site": …}}``. Raises CommandExecutionError naming what is not ONLINE.
+    Returns ``{minion: {"cluster": …, "cross_site": …}}``. Raises CommandExecutionError naming what is not ONLINE, or at
+    once a node that does not answer or whose replicator does not.
 
     CLI Example:
 
@@ -60,20 +63,24 @@ def services(topology, timeout=120):
 
         salt-run salt.cmd verify.services "$topology"
     """
-    minions = [minion for site in topology["sites"].values() for minion in site["nodes"].values()]
+    minions = _minions(topology["sites"])
     deadline = time.monotonic() + timeout
     while True:
-        found = {minion: {} for minion in minions}
-        for which in ("cluster", "cross_site"):
-            answers = __salt__["fleet.ask"](minions, "trepctl.services", kwarg={"which": which})
-            for minion, value in answers.items():
-                found[minion][which] = value
+        shown = __salt__["fleet.ask"](minions, "nodeview.look", kwarg={"parts": list(HOMES)})
+        unread = [f"{minion}: {fault}" for minion in minions for fault in shown[minion]["faults"].values()]
+        if unread:
+            raise CommandExecutionError("\n".join(unread))
+        found = {minion: {which: shown[minion]["answers"][which] for which in HOMES} for minion in minions}
         faults = judge_services(topology, found)
         if not faults:
             return found
         if time.monotonic() > deadline:
             raise CommandExecutionError(f"After {timeout} s these are not ONLINE:\n  " + "\n  ".join(faults))
         time.sleep(2)
+
+
+def _minions(sites):
+    return [minion for site in sites.values() for minion in site["nodes"].values()]
 
 
 def heartbeats(topology, primaries, timeout=120):
@@ -83,7 +90,7 @@ def heartbeats(topology, primaries, timeout=120):
     primaries
         ``{site: host}``
     timeout
-        Seconds for all of them to arrive.
+        Seconds for all of them to be logged, and again to arrive.
 
     Returns ``{site: seqno that arrived everywhere}``. Raises CommandExecutionError naming who has not received what.
 
@@ -94,16 +101,11 @@ def heartbeats(topology, primaries, timeout=120):
         salt-run salt.cmd verify.heartbeats "$topology" '{"east": "east1", "west": "west1"}'
     """
     sites = topology["sites"]
-    sent = {}
-    for name, site in sites.items():
-        primary = site["nodes"][primaries[name]]
-        where = {"service": site["service"], "which": "cluster"}
-        before = _position(primary, where)
-        __salt__["fleet.ask"]([primary], "trepctl.heartbeat", kwarg=where)
-        sent[name] = _moved(primary, where, before, timeout)
-    for name, seqno in sent.items():
-        _arrived(sites, name, seqno, timeout)
-    return sent
+    unsent, goals = _beat({site["nodes"][primaries[name]]: site["service"] for name, site in sites.items()}, timeout)
+    if unsent:
+        raise CommandExecutionError("\n".join(f"{minion}: {why}" for minion, why in unsent.items()))
+    _arrived(_minions(sites), goals, timeout)
+    return {name: goals[site["service"]] for name, site in sites.items()}
 
 
 def passed(minions, timeout=60, sources=None):
@@ -115,7 +117,8 @@ def passed(minions, timeout=60, sources=None):
     minions
         Minion ids.
     timeout
-        Seconds. A node whose service is not ONLINE is not waited for: it will not get there.
+        Seconds for the heartbeats to be logged, and again for all to be applied. A node whose service is not ONLINE is
+        not waited for: it will not get there.
     sources
         ``{minion: service}`` of those that are their site's primary. What a client has written there may be read long
         before it is in the log; a heartbeat comes after it, and its number is what all others have to reach.
@@ -128,24 +131,14 @@ def passed(minions, timeout=60, sources=None):
 
         salt-run salt.cmd verify.passed '[east1, west1]'
     """
-    unsent, awaited = _beat(sources or {})
+    unsent, goals = _beat(sources, timeout) if sources else ({}, {})
     deadline = time.monotonic() + timeout
-    goals = None
+    found, silent = _everywhere(minions)
+    for service, now in (item for services in found.values() for item in services.items()):
+        goals[service] = max(goals.get(service, -1), _applied(now))
     while True:
-        found, late = _everywhere(minions)
-        if goals is None:
-            goals = {}
-            for service, now in (item for services in found.values() for item in services.items()):
-                goals[service] = max(goals.get(service, -1), _applied(now))
-        for minion, (service, before) in list(awaited.items()):
-            here = _applied(found.get(minion, {}).get(service, {}))
-            if here > before:
-                goals[service] = max(goals.get(service, -1), here)
-                del awaited[minion]
-        late = {**late, **unsent}
+        late = {**silent, **unsent}
         hopeless = set(late)
-        late.update({minion: f"a heartbeat of service {service} was sent there, and its position stays at {before}"
-                     for minion, (service, before) in awaited.items() if minion not in late})
         for minion, services in found.items():
             for service, goal in goals.items():
                 now = services.get(service, {"state": "missing"})
@@ -158,20 +151,28 @@ def passed(minions, timeout=60, sources=None):
         if set(late) == hopeless or time.monotonic() > deadline:
             return late
         time.sleep(0.5)
+        found, silent = _everywhere(minions)
 
 
-def _beat(sources):
-    """({minion: why it could not send a heartbeat}, {minion: (service, its position before)})."""
-    unsent, awaited = {}, {}
+def _beat(sources, timeout):
+    """
+    Send a heartbeat at each of some primaries, ``{minion: service}``, and wait until each has it in its own log.
+
+    Returns ``({minion: why it is not in its log}, {service: the number that its log has reached then})``. Salt's own
+    limit ends nothing here: a primary that is still waiting for its heartbeat is waited for.
+    """
+    gathered = __salt__["fleet.gather"](list(sources), "trepctl.beat", kwarg={"timeout": timeout})
+    unsent, goals = {}, {}
     for minion, service in sources.items():
-        where = {"service": service, "which": "cluster"}
-        try:
-            before = _position(minion, where)
-            __salt__["fleet.ask"]([minion], "trepctl.heartbeat", kwarg=where)
-            awaited[minion] = (service, before)
-        except CommandExecutionError as error:
-            unsent[minion] = str(error)
-    return unsent, awaited
+        fault = gathered["faults"].get(minion)
+        beat = gathered["answers"].get(minion)
+        if not fault and beat["service"] != service:
+            fault = f"it was sent through service {beat['service']}"
+        if fault:
+            unsent[minion] = f"no heartbeat of service {service} is in its log: {fault}"
+        else:
+            goals[service] = beat["seqno"]
+    return unsent, goals
 
 
 def _applied(now):
@@ -218,43 +219,27 @@ def behind(minions, seconds):
     return behind_now
 
 
-def _position(minion, where):
-    return __salt__["fleet.ask"]([minion], "trepctl.position", kwarg=where)[minion]
-
-
-def _moved(minion, where, before, timeout):
-    """The primary's own position after its heartbeat; one that stays still proves that nothing is logged."""
+def _arrived(minions, goals, timeout):
+    """Wait until each node has applied each service up to its number, or name who has not."""
     deadline = time.monotonic() + timeout
     while True:
-        seqno = _position(minion, where)
-        if seqno > before:
-            return seqno
-        if time.monotonic() > deadline:
-            raise CommandExecutionError(
-                f"{minion}: a heartbeat of service {where['service']} was sent, but its position stays at {before}"
-            )
-        time.sleep(0.5)
-
-
-def _arrived(sites, source, seqno, timeout):
-    service = sites[source]["service"]
-    deadline = time.monotonic() + timeout
-    waiting = {
-        minion: "cluster" if name == source else "cross_site"
-        for name, site in sites.items() for minion in site["nodes"].values()
-    }
-    while True:
-        positions = {}
-        for which in ("cluster", "cross_site"):
-            minions = [minion for minion, kind in waiting.items() if kind == which]
-            if minions:
-                positions.update(__salt__["fleet.ask"](
-                    minions, "trepctl.position", kwarg={"service": service, "which": which}))
-        waiting = {minion: kind for minion, kind in waiting.items() if positions[minion] < seqno}
-        if not waiting:
+        found = __salt__["fleet.ask"](minions, "trepctl.positions")
+        behind = {}
+        for service, goal in goals.items():
+            for minion in minions:
+                now = found[minion].get(service, {"state": "missing"})
+                if now["state"] != "ONLINE":
+                    # Whatever it has applied, it shows -1.
+                    behind.setdefault(service, {})[minion] = now["state"]
+                elif _applied(now) < goal:
+                    behind.setdefault(service, {})[minion] = f"at {_applied(now)}"
+        if not behind:
             return
         if time.monotonic() > deadline:
-            behind = ", ".join(f"{minion} is at {positions[minion]}" for minion in sorted(waiting))
-            raise CommandExecutionError(
-                f"After {timeout} s the heartbeat {seqno} of service {service} has not arrived: {behind}")
+            raise CommandExecutionError("\n".join(
+                f"After {timeout} s the heartbeat {goals[service]} of service {service} has not arrived: "
+                + ", ".join(f"{minion} is {how}" for minion, how in sorted(late.items()))
+                for service, late in behind.items()))
+        # Who has all of it will not lose it.
+        minions = [minion for minion in minions if any(minion in late for late in behind.values())]
         time.sleep(1)

@@ -87,9 +87,14 @@ def _tell(how, *what):
         log.warning("Nobody was told: %s: %s", type(error).__name__, error)
 
 
-def _standing(topology):
-    """How all sites stand, for the record; None if that cannot be told, which is no reason for anything."""
+def _standing(topology, facts=None):
+    """
+    How all sites stand, for the record, by the facts that were read just now or by a look of its own; None if that
+    cannot be told, which is no reason for anything.
+    """
     try:
+        if facts is not None:
+            return __salt__["siteview.of_facts"](topology, facts)
         return __salt__["siteview.look"](topology, list(topology["sites"]))
     except Exception as error:  # noqa: BLE001 - what a run does is decided by its steps
         log.warning("How the sites stand is not on record: %s: %s", type(error).__name__, error)
@@ -168,7 +173,7 @@ def _preflight(name, begun):
     else:
         run = __salt__["attempt.begin"](run_id, order, found, topology, steps)
     if not __opts__["test"] and "before" not in run:
-        run["before"] = _standing(topology)
+        run["before"] = _standing(topology, found["facts"])
     if planned:
         __salt__["plans.use"](planned["plan"], run["run"])
         run["plan_id"] = planned["plan"]

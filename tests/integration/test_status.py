@@ -47,7 +47,7 @@ def test_what_is_wrong_is_said_in_words(master, world, minions):
         "east2: its datasource is SHUNNED (MANUALLY-SHUNNED)",
         "east2: service west is OFFLINE:ERROR: Event application failed: seqno=6",
     ]
-    assert shown["west"]["wrong"] == ["west2: does not answer topology.node (salt west2 test.ping)"]
+    assert shown["west"]["wrong"] == ["west2: does not answer nodeview.look (salt west2 test.ping)"]
     assert shown["west"]["policy"] == "AUTOMATIC" and shown["west"]["nodes"]["west2"]["services"] == {}
 
 

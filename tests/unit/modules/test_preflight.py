@@ -13,8 +13,7 @@ topology_module = load("_modules", "topology")
 datadir = load("_modules", "datadir")
 dataguard = load("_modules", "dataguard")
 mysqld = load("_modules", "mysqld")
-trepctl = load("_modules", "trepctl")
-cctrl = load("_modules", "cctrl")
+nodeview = load("_modules", "nodeview")
 
 TUNGSTEN = {
     "sites": {
@@ -249,11 +248,14 @@ class TestJudge:
         assert judged["primaries"] == {"east": "east1"}
 
 
+def composite_signs(names):
+    """The signature of ``trepctl.composite_signs``, as it is called here."""
+
+
+SERVICES = {"east": {"state": "ONLINE"}, "east_from_west": {"state": "ONLINE"}}
+SHOWN = {"node": "topology.node", "cctrl": "cctrl.ls", "cluster": SERVICES, "cross_site": "trepctl.services"}
 READS = {
-    "topology.node": topology_module.node,
-    "cctrl.ls": cctrl.ls,
-    "trepctl.services": trepctl.services,
-    "trepctl.composite_signs": trepctl.composite_signs,
+    "trepctl.composite_signs": composite_signs,
     "mysqld.ping": mysqld.ping,
     "dataguard.check": dataguard.check,
     "datadir.copy": datadir.copy,
@@ -263,12 +265,20 @@ READS = {
 
 @pytest.fixture
 def functions():
-    return {name: create_autospec(function, return_value=name) for name, function in READS.items()}
+    look = create_autospec(nodeview.look, return_value={"answers": dict(SHOWN), "faults": {}})
+    return {"nodeview.look": look,
+            **{name: create_autospec(function, return_value=name) for name, function in READS.items()}}
 
 
 @pytest.fixture
 def configure_loader_modules(functions):
     return {preflight: {"__salt__": functions, "__grains__": {"id": "east1"}}}
+
+
+def unread(functions, **faults):
+    """The node cannot tell these parts."""
+    answers = {part: answer for part, answer in SHOWN.items() if part not in faults}
+    functions["nodeview.look"].return_value = {"answers": answers, "faults": faults}
 
 
 class TestFacts:
@@ -277,10 +287,7 @@ class TestFacts:
         assert found["faults"] == []
         del found["faults"]
         assert found == {
-            "node": "topology.node",
-            "cctrl": "cctrl.ls",
-            "cluster": "trepctl.services",
-            "cross_site": "trepctl.services",
+            **SHOWN,
             "composite": "trepctl.composite_signs",
             "mysql": "mysqld.ping",
             "locations": "dataguard.check",
@@ -288,27 +295,37 @@ class TestFacts:
             "foreign": "dataguard.foreign",
         }
 
-    def test_both_replicators_are_asked(self, functions):
+    def test_the_tools_are_asked_once_each(self, functions):
         preflight.facts()
-        assert [call.args for call in functions["trepctl.services"].call_args_list] == [
-            ("cluster",),
-            ("cross_site",),
-        ]
+        functions["nodeview.look"].assert_called_once_with()
+        functions["trepctl.composite_signs"].assert_called_once_with(["east", "east_from_west"])
+
+    def test_a_cluster_that_runs_no_service_is_told_of_as_such(self, functions):
+        functions["nodeview.look"].return_value["answers"]["cluster"] = {}
+        preflight.facts()
+        functions["trepctl.composite_signs"].assert_called_once_with([])
+
+    def test_signs_of_a_composite_are_not_asked_of_services_that_nobody_knows(self, functions):
+        unread(functions, cluster="the replicator does not run")
+        found = preflight.facts()
+        assert (found["faults"], found["cluster"], found["composite"]) == (["the replicator does not run"], {}, [])
+        functions["trepctl.composite_signs"].assert_not_called()
+        functions["mysqld.ping"].assert_called_once_with()
 
     def test_every_fault_is_told(self, functions):
-        functions["cctrl.ls"].side_effect = CommandExecutionError("cctrl says no")
+        unread(functions, cctrl="cctrl says no")
         functions["mysqld.ping"].side_effect = CommandExecutionError("mysqld says no")
         found = preflight.facts()
         assert found["faults"] == ["cctrl says no", "mysqld says no"]
-        assert found["cctrl"] is None and found["mysql"] is False and found["cluster"] == "trepctl.services"
+        assert found["cctrl"] is None and found["mysql"] is False and found["cluster"] == SERVICES
 
-    def test_modules_not_synced(self, functions):
-        del functions["trepctl.composite_signs"]
-        assert preflight.facts()["faults"] == [
-            "trepctl.composite_signs is not available here: salt east1 saltutil.sync_all"
-        ]
+    @pytest.mark.parametrize("name", ["nodeview.look", "trepctl.composite_signs"])
+    def test_modules_not_synced(self, functions, name):
+        del functions[name]
+        assert preflight.facts()["faults"] == [f"{name} is not available here: salt east1 saltutil.sync_all"]
 
     def test_a_minion_of_no_site_is_asked_nothing_more(self, functions):
-        functions["topology.node"].side_effect = CommandExecutionError("a node of none")
+        functions["nodeview.look"].return_value = {"answers": {}, "faults": {"node": "a node of none"}}
         assert preflight.facts()["faults"] == ["a node of none"]
-        functions["cctrl.ls"].assert_not_called()
+        for name in READS:
+            functions[name].assert_not_called()

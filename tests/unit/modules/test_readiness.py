@@ -21,7 +21,6 @@ jobgroup = load("_modules", "jobgroup")
 longjob = load("_modules", "longjob")
 mysqld = load("_modules", "mysqld")
 topology_module = load("_modules", "topology")
-trepctl = load("_modules", "trepctl")
 
 TUNGSTEN = {
     "sites": {
@@ -89,9 +88,6 @@ def functions(host, topology):
         "copytarget.ssh": create_autospec(copytarget.ssh, side_effect=copytarget.ssh),
         "copytarget.address": create_autospec(copytarget.address, side_effect=copytarget.address),
         "dataguard.name": create_autospec(dataguard.name, side_effect=dataguard.name),
-        "trepctl.services": create_autospec(
-            trepctl.services, return_value={"paris": {"state": "ONLINE", "appliedLatency": 1.5}}
-        ),
     }
 
 
@@ -121,7 +117,6 @@ class TestFacts:
             "jobs": [],
             "writers": [],
             "retention": 7 * 86400,
-            "lag": 1.5,
         }
 
     def test_nothing_can_be_read(self, functions):
@@ -131,7 +126,7 @@ class TestFacts:
         assert {key for key, value in found.items() if value is not None} == {"time", "extension"}
 
     def test_the_host_is_known_and_nothing_else(self, functions):
-        for name in ("cmd.run_all", "mysqld.variables", "mysqld.query", "trepctl.services"):
+        for name in ("cmd.run_all", "mysqld.variables", "mysqld.query"):
             functions[name].side_effect = CommandExecutionError("no")
         functions["datalocation.contents"].side_effect = FileNotFoundError("gone meanwhile")
         found = readiness.facts()
@@ -236,21 +231,6 @@ class TestFacts:
     def test_retention(self, host, content, seconds):
         keep_log(host, content)
         assert readiness.facts()["retention"] == seconds
-
-    @pytest.mark.parametrize(
-        "services, lag",
-        [
-            ({"paris": {"appliedLatency": 0.0}}, 0.0),
-            ({"paris": {"appliedLatency": -1.0}}, None),
-            ({"paris": {"appliedLatency": None}}, None),
-            ({"paris": {}}, None),
-            ({"london": {"appliedLatency": 3.0}}, None),
-        ],
-    )
-    def test_lag(self, functions, services, lag):
-        functions["trepctl.services"].return_value = services
-        assert readiness.facts()["lag"] == lag
-        functions["trepctl.services"].assert_called_once_with("cluster")
 
 
 # --- reach

@@ -1,6 +1,7 @@
 """siteview: what every node shows, and in words what of it is wrong; nothing is assumed of a silent one."""
 
 import copy
+import inspect
 from unittest.mock import create_autospec
 
 import pytest
@@ -9,6 +10,7 @@ from tests.support.loader import load
 
 siteview = load("_modules", "siteview")
 fleet = load("_modules", "fleet")
+nodeview = load("_modules", "nodeview")
 driftsigns = load("_modules", "driftsigns")
 topology_module = load("_modules", "topology")
 
@@ -17,7 +19,9 @@ TUNGSTEN = {"sites": {
     "west": {"nodes": {"west1": "m-west1", "west2": "m-west2"}},
 }}
 NODES = {site: list(settings["nodes"]) for site, settings in TUNGSTEN["sites"].items()}
-SILENT = "does not answer topology.node (salt m-east2 test.ping)"
+SILENT = "does not answer nodeview.look (salt m-east2 test.ping)"
+EVERYBODY = ["m-east1", "m-east2", "m-west1", "m-west2"]
+ALL, REPLICATORS = ["cctrl", "cluster", "cross_site"], ["cluster", "cross_site"]
 
 
 def service(state="ONLINE", role="slave", seqno=7, latency=0.5, **more):
@@ -44,7 +48,7 @@ class World:
 
     def __init__(self):
         self.topology = topology_module.validate(copy.deepcopy(TUNGSTEN))["topology"]
-        self.asked, self.silent, self.failing = [], set(), {}
+        self.asked, self.silent, self.failing, self.nonsense = [], set(), {}, {}
         self.cctrl = {f"m-{host}": listing(site) for site in NODES for host in NODES[site]}
         self.cluster = {f"m-{host}": {site: service(role="master" if host.endswith("1") else "slave")}
                         for site in NODES for host in NODES[site]}
@@ -53,23 +57,32 @@ class World:
         self.second = {}
 
     def gather(self, minions, function, kwarg=None, timeout=60):
-        assert timeout == 15
-        which = kwarg.get("which", {"topology.node": "node", "cctrl.ls": "cctrl"}.get(function))
-        assert "which" not in kwarg or (function, kwarg["full"]) == ("trepctl.services", True)
-        assert function == "topology.node" or kwarg["timeout"] == siteview.TOOL_SECONDS
-        self.asked.append((which, list(minions)))
+        assert (function, timeout, kwarg["timeout"]) == ("nodeview.look", 15, siteview.TOOL_SECONDS)
+        inspect.signature(nodeview.look).bind(**kwarg)
+        self.asked.append((kwarg["parts"], list(minions)))
         answers, faults = {}, {}
         for minion in minions:
             if minion in self.silent:
                 faults[minion] = f"does not answer {function} (salt {minion} test.ping)"
-            elif (minion, which) in self.failing:
-                faults[minion] = self.failing[minion, which]
-            elif which == "node":
-                answers[minion] = {"minion": minion}
             else:
-                again = (which, minion) in self.second and [each for each, _ in self.asked].count(which) > 1
-                answers[minion] = self.second[which, minion] if again else getattr(self, which)[minion]
+                answers[minion] = self.nonsense.get(minion, self.shown(minion, kwarg["parts"]))
         return {"answers": answers, "faults": faults}
+
+    def shown(self, minion, parts):
+        shown = {"answers": {}, "faults": {}}
+        for part in ("node", *parts):
+            if (minion, part) in self.failing:
+                shown["faults"][part] = self.failing[minion, part]
+            elif part == "node":
+                shown["answers"]["node"] = {"minion": minion}
+            else:
+                again = (part, minion) in self.second and len(self.asked) > 1
+                shown["answers"][part] = self.second[part, minion] if again else getattr(self, part)[minion]
+        return shown
+
+    def facts(self):
+        """What a survey has read before."""
+        return {minion: {**self.shown(minion, ALL)["answers"], "locations": {}} for minion in EVERYBODY}
 
     def look(self, *sites):
         return siteview.look(self.topology, list(sites or NODES))
@@ -113,8 +126,7 @@ def test_healthy_sites_as_they_are(world):
             } for host, role in (("east1", "master"), ("east2", "slave"))
         },
     }
-    everybody = ["m-east1", "m-east2", "m-west1", "m-west2"]
-    assert world.asked == [(which, everybody) for which in ("node", "cctrl", "cluster", "cross_site")]
+    assert world.asked == [(ALL, EVERYBODY)], "one round for all of it"
 
 
 def test_one_site_alone(world):
@@ -127,7 +139,12 @@ def test_a_silent_node_is_named_once_and_waited_for_once(world):
     view = world.look("east")["east"]
     assert view["wrong"] == [f"m-east2: {SILENT}"]
     assert view["nodes"]["east2"]["services"] == {} and view["nodes"]["east2"]["datasource"] == "ONLINE"
-    assert [minions for which, minions in world.asked if which != "node"] == [["m-east1"]] * 3
+    assert world.asked == [(ALL, ["m-east1", "m-east2"])]
+
+
+def test_a_node_that_does_not_know_itself_is_named_once(world):
+    world.failing["m-east2", "node"] = "minion m-east2 is a node of none"
+    assert world.wrong() == ["m-east2: minion m-east2 is a node of none"]
 
 
 def test_of_a_site_that_is_silent_nothing_is_known(world):
@@ -138,7 +155,7 @@ def test_of_a_site_that_is_silent_nothing_is_known(world):
     assert view["wrong"][0] == (
         "east: no node tells what cctrl shows; policy, routers and datasources are not known")
     assert len(view["wrong"]) == 3
-    assert world.asked == [("node", ["m-east1", "m-east2"])], "nobody is there to be asked more"
+    assert len(world.asked) == 1, "nobody is there to be asked more"
 
 
 @pytest.mark.parametrize("which, nonsense", [
@@ -160,6 +177,17 @@ def test_a_tool_that_fails_is_quoted_and_the_rest_is_shown(world, which, rest):
     assert view["wrong"] == ["m-east1: it cannot be read"]
     assert set(view["nodes"]["east1"]["services"]) == rest
     assert view["policy"] == "AUTOMATIC", "the other node tells it"
+
+
+@pytest.mark.parametrize("answer", [None, "east", [], {}, {"answers": {}, "faults": []}, {"answers": 7, "faults": {}}])
+def test_a_node_whose_whole_answer_is_nonsense_is_named_once(world, answer):
+    world.nonsense["m-east2"] = answer
+    assert world.wrong() == ["m-east2: its answer to nodeview.look is none"]
+
+
+def test_what_a_node_leaves_out_is_not_told(world):
+    world.nonsense["m-east2"] = {"answers": {"node": {}, "cctrl": listing("east")}, "faults": {"cluster": "it hangs"}}
+    assert world.wrong() == ["m-east2: it hangs", "m-east2: its answer to trepctl.services is none"]
 
 
 def test_a_tool_that_fails_in_the_same_words_is_told_once(world):
@@ -267,7 +295,7 @@ def test_one_that_lags(world):
     world.cross_site["m-east2"] = {"west": service(seqno=7, latency=400.0)}
     world.second["cross_site", "m-east2"] = {"west": service(seqno=8, latency=401.0)}
     assert world.wrong() == ["m-east2: service west is 401 s behind, more than 300 s"]
-    assert world.asked[-2:] == [("cluster", ["m-east2"]), ("cross_site", ["m-east2"])], "only who is late, once more"
+    assert world.asked == [(ALL, ["m-east1", "m-east2"]), (REPLICATORS, ["m-east2"])], "only who is late, once more"
 
 
 def test_one_that_rests_since_a_transaction_that_came_late(world):
@@ -280,9 +308,36 @@ def test_one_that_falls_silent_before_the_second_look(world):
     gather = siteview.__salt__["fleet.gather"].side_effect
 
     def silent_later(minions, *words, **more):
-        if len(world.asked) == 4:
+        if world.asked:
             world.silent = {"m-east2"}
         return gather(minions, *words, **more)
 
     siteview.__salt__["fleet.gather"].side_effect = silent_later
-    assert "m-east2: does not answer trepctl.services (salt m-east2 test.ping)" in world.wrong()
+    assert world.wrong() == [f"m-east2: {SILENT}"]
+
+
+# --- from what was read already
+
+
+def test_facts_tell_the_same_as_a_look_and_nobody_is_asked(world):
+    change(world, "east2", state="FAILED")
+    assert siteview.of_facts(world.topology, world.facts()) == world.look()
+    assert len(world.asked) == 1, "by the look"
+
+
+def test_by_facts_as_well_only_who_seems_late_is_asked_again(world):
+    world.cross_site["m-west2"] = {"east": service(seqno=7, latency=400.0)}
+    facts = world.facts()
+    assert siteview.of_facts(world.topology, facts)["west"]["wrong"] == []
+    assert world.asked == [(REPLICATORS, ["m-west2"])]
+    world.cross_site["m-west2"] = {"east": service(seqno=9, latency=500.0)}
+    assert siteview.of_facts(world.topology, facts)["west"]["wrong"] == [
+        "m-west2: service east is 500 s behind, more than 300 s"]
+
+
+def test_facts_that_are_nonsense_spoil_no_view(world):
+    facts = world.facts()
+    facts["m-east2"]["cluster"] = {"east": {"appliedLatency": "<b>"}}
+    view = siteview.of_facts(world.topology, facts)
+    assert view["east"]["wrong"] == ["m-east2: its answer to trepctl.services is none"]
+    assert view["west"]["wrong"] == []

@@ -29,12 +29,6 @@ SILENT = "does not answer preflight.facts (salt m-east2 test.ping)"
 WARNING = {"node": "m-east1", "level": "warning", "what": "its clock is off", "do": "Set it."}
 
 
-FACTS = {
-    minion: {"locations": {"datadir": {"path": f"/data/{minion[2:]}", "files": []}},
-             "contents": {"datadir": {"bytes": 7}}} for minion in MINIONS
-}
-
-
 def source(role, **more):
     return {
         "role": role,
@@ -98,6 +92,12 @@ def facts(sources):
     return found
 
 
+def kept(facts):
+    """What of it is told on, with the sizes that every node has told later."""
+    return {minion: {**{key: fact[key] for key in ("locations", "node", "cctrl", "cluster", "cross_site")},
+                     "contents": {"datadir": {"bytes": 7}}} for minion, fact in facts.items()}
+
+
 @pytest.fixture
 def answers(facts):
     """What the nodes say, by function; a string is a fault."""
@@ -149,7 +149,7 @@ def test_only_on_the_master():
     assert survey.__virtual__() == (False, "survey asks all nodes from the master; this is a minion")
 
 
-def test_all_is_well_and_warnings_are_told(topology):
+def test_all_is_well_and_warnings_are_told(topology, facts):
     assert survey.take(topology, None) == {
         "findings": [WARNING],
         "primaries": {"east": "east1", "west": "west1"},
@@ -157,7 +157,7 @@ def test_all_is_well_and_warnings_are_told(topology):
         "resumes": False,
         "run": None,
         "why": "no run of this site is unfinished",
-        "facts": FACTS,
+        "facts": kept(facts),
     }
 
 
@@ -185,10 +185,33 @@ def test_readiness_is_judged_by_all_that_was_said(topology, functions, answers, 
     functions["readiness.judge"].assert_called_once_with(
         topology,
         {"primaries": {"east": "east1", "west": "west1"}, "donor": "west2", "copied": False},
-        answers["readiness.facts"],
+        {minion: {**said, "lag": None} for minion, said in answers["readiness.facts"].items()},
         {"east1": None},
         {"asked": [160.0, 220.0], "extension": {"version": "1", "digest": "d"}, "run": None},
     )
+
+
+@pytest.mark.parametrize("services, lag", [
+    ({"west": {"appliedLatency": 301.5}}, 301.5),
+    ({"west": {"appliedLatency": 0.0}}, 0.0),
+    ({"west": {"appliedLatency": -1.0}}, None),
+    ({"west": {"appliedLatency": None}}, None),
+    ({"west": {}}, None),
+])
+def test_how_far_each_node_is_behind_was_told_already(topology, functions, facts, services, lag):
+    facts["m-west2"]["cluster"] = services
+    facts["m-west2"]["cross_site"]["east"]["appliedLatency"] = 9.0
+    survey.take(topology, None)
+    ready = functions["readiness.judge"].call_args.args[2]
+    assert {minion: said["lag"] for minion, said in ready.items()} == {**dict.fromkeys(MINIONS), "m-west2": lag}
+
+
+def test_a_donor_that_is_behind_is_an_error(topology, functions, facts, answers):
+    answers["readiness.facts"] = {minion: {"contents": None} for minion in MINIONS}
+    facts["m-west2"]["cluster"]["west"]["appliedLatency"] = 301.5
+    functions["readiness.judge"].side_effect = readiness.judge
+    behind = [found for found in survey.take(topology, None)["findings"] if "behind its primary" in found["what"]]
+    assert [(found["node"], found["level"]) for found in behind] == [("m-west2", "error")]
 
 
 @pytest.mark.parametrize("previous", [None, record()], ids=["new", "resumed"])
@@ -262,7 +285,9 @@ def test_salt_itself_failing_is_no_finding(topology, functions, name):
 
 
 class TestResumes:
-    def test_its_donor_is_kept_though_another_is_nearer_and_it_is_still_shunned(self, topology, functions, sources):
+    def test_its_donor_is_kept_though_another_is_nearer_and_it_is_still_shunned(
+        self, topology, functions, sources, facts
+    ):
         sources["west"]["west3"].update(state="SHUNNED", dataserver="STOPPED", replicator={"state": "OFFLINE"})
         found = survey.take(topology, record())
         assert found == {
@@ -272,7 +297,7 @@ class TestResumes:
             "resumes": True,
             "run": RUN,
             "why": None,
-            "facts": FACTS,
+            "facts": kept(facts),
         }
         assert asked(functions)[-1] == ("readiness.reach", ["m-west3"]), "it has still to copy"
         *_, master = functions["readiness.judge"].call_args.args
@@ -356,9 +381,9 @@ class TestHot:
     def finding(node, what):
         return {"node": node, "level": "error", "what": what, "do": "Remove the cause, or copy with `method: rsync`."}
 
-    def test_the_donor_and_the_primary_are_asked_what_speaks_against_it(self, hot, functions):
+    def test_the_donor_and_the_primary_are_asked_what_speaks_against_it(self, hot, functions, facts):
         found = survey.take(hot, None)
-        assert (found["findings"], found["facts"], found["donor"]) == ([WARNING], FACTS, "west2")
+        assert (found["findings"], found["facts"], found["donor"]) == ([WARNING], kept(facts), "west2")
         assert asked(functions) == [
             ("preflight.facts", MINIONS), ("readiness.facts", MINIONS), ("hotguard.faults", ["m-west2", "m-east1"]),
             ("readiness.reach", ["m-west2"])]

@@ -10,6 +10,7 @@ from tests.support.loader import load
 
 verify = load("_modules", "verify")
 fleet = load("_modules", "fleet")
+nodeview = load("_modules", "nodeview")
 trepctl = load("_modules", "trepctl")
 topology_module = load("_modules", "topology")
 
@@ -28,8 +29,15 @@ def topology():
     )["topology"]
 
 
+def beat(timeout=60):
+    """The signature of ``trepctl.beat``."""
+
+
+CALLED = {"nodeview.look": nodeview.look, "trepctl.positions": trepctl.positions, "trepctl.beat": beat}
+
+
 class Nodes:
-    """The nodes behind ``fleet.ask``: their services' states, their positions, and what a heartbeat does."""
+    """The nodes behind ``fleet``: their services' states, their positions, and what a heartbeat does."""
 
     def __init__(self):
         self.states = {
@@ -42,27 +50,66 @@ class Nodes:
         }
         self.positions = {(minion, service): 10 for minion in self.states for service in ("alpha", "west")}
         self.stuck = set()
-        self.asked = []
+        # What happens before they are asked for their positions for the n-th time, and who fails how.
+        self.later, self.looks, self.failing = {}, 0, {}
+        self.asked, self.kwargs = [], {}
+
+    def gather(self, minions, function, kwarg=None, timeout=60):
+        # The arguments have to fit the function that the minion will call.
+        inspect.signature(CALLED[function]).bind(**(kwarg or {}))
+        self.asked.append((function, tuple(minions)))
+        self.kwargs[function] = kwarg
+        if function == "trepctl.positions":
+            self.looks += 1
+            self.positions.update(self.later.get(self.looks, {}))
+        answers, faults = {}, {}
+        for minion in minions:
+            try:
+                say = {"nodeview.look": self.look, "trepctl.positions": self.told, "trepctl.beat": self.beat}[function]
+                answers[minion] = say(minion, **(kwarg or {}))
+            except CommandExecutionError as error:
+                faults[minion] = f"{function} failed: ERROR: {error}"
+        return {"answers": answers, "faults": faults}
 
     def ask(self, minions, function, kwarg=None, timeout=60):
-        # The arguments have to fit the function that the minion will call.
-        inspect.signature(getattr(trepctl, function.partition(".")[2])).bind(**kwarg)
-        self.asked.append((function, tuple(minions)))
-        return {minion: getattr(self, function.partition(".")[2])(minion, **kwarg) for minion in minions}
+        gathered = self.gather(minions, function, kwarg, timeout)
+        if gathered["faults"]:
+            raise CommandExecutionError(
+                "\n".join(f"{minion}: {fault}" for minion, fault in sorted(gathered["faults"].items())))
+        return gathered["answers"]
 
-    def services(self, minion, which):
-        return {service: {"state": state} for service, state in self.states[minion][which].items()}
+    def fail(self, minion, function):
+        if (minion, function) in self.failing:
+            raise CommandExecutionError(self.failing[minion, function])
 
-    def position(self, minion, service, which):
-        assert service in self.states[minion][which], f"{minion} has no {which} service {service}"
-        return self.positions[minion, service]
+    def look(self, minion, parts):
+        assert parts == ["cluster", "cross_site"]
+        self.fail(minion, "nodeview.look")
+        faults = {which: self.failing[minion, which] for which in parts if (minion, which) in self.failing}
+        return {"answers": {which: {service: {"state": state} for service, state in self.states[minion][which].items()}
+                            for which in parts if which not in faults}, "faults": faults}
 
-    def heartbeat(self, minion, service, which):
-        assert which == "cluster" and service in self.states[minion]["cluster"]
+    def told(self, minion):
+        self.fail(minion, "trepctl.positions")
+        return told(**{
+            service: (state, self.positions[minion, service] if state == "ONLINE" else -1, 0.1)
+            for which in self.states[minion].values() for service, state in which.items()})
+
+    def beat(self, minion, timeout):
+        self.fail(minion, "trepctl.beat")
+        (service,) = self.states[minion]["cluster"]
+        before = self.positions[minion, service]
         for key in self.positions:
             if key[1] == service and key not in self.stuck:
                 self.positions[key] += 1
-        return True
+        if self.positions[minion, service] == before:
+            raise CommandExecutionError(
+                f"a heartbeat of service {service} was sent, but its position stays at {before}")
+        return {"service": service, "before": before, "seqno": self.positions[minion, service]}
+
+
+def rounds(nodes):
+    return [function for function, _ in nodes.asked]
 
 
 @pytest.fixture
@@ -81,11 +128,9 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def configure_loader_modules(nodes, clock):
-    def ask(minions, function, kwarg=None, timeout=60):
-        inspect.signature(fleet.ask).bind(minions, function, kwarg=kwarg, timeout=timeout)
-        return nodes.ask(minions, function, kwarg, timeout)
-
-    return {verify: {"__salt__": {"fleet.ask": ask}, "__opts__": {"__role": "master"}}}
+    return {verify: {"__salt__": {"fleet.ask": create_autospec(fleet.ask, side_effect=nodes.ask),
+                                  "fleet.gather": create_autospec(fleet.gather, side_effect=nodes.gather)},
+                     "__opts__": {"__role": "master"}}}
 
 
 def test_only_on_the_master():
@@ -101,6 +146,7 @@ def test_all_services_online(topology, nodes):
         "cross_site": {"alpha": {"state": "ONLINE"}},
     }
     assert verify.judge_services(topology, found) == []
+    assert nodes.asked == [("nodeview.look", ("m-east1", "m-east2", "w1"))], "one round for both replicators"
 
 
 @pytest.mark.parametrize(
@@ -133,22 +179,47 @@ def test_services_that_come_online_are_waited_for(topology, nodes, clock, monkey
     assert 8 < clock[0] < 12
 
 
-def test_heartbeats_arrive_everywhere(topology, nodes):
+@pytest.mark.parametrize("which", ["cluster", "cross_site"])
+def test_a_replicator_that_does_not_answer_ends_it_at_once(topology, nodes, clock, which):
+    nodes.failing["w1", which] = "the replicator does not run"
+    with pytest.raises(CommandExecutionError, match="^w1: the replicator does not run$"):
+        verify.services(topology)
+    assert clock[0] == 0
+
+
+def test_heartbeats_arrive_everywhere(topology, nodes, clock):
     nodes.positions["m-east1", "alpha"] = -1
     nodes.positions["m-east2", "alpha"] = nodes.positions["w1", "alpha"] = -1
-    assert verify.heartbeats(topology, PRIMARIES) == {"east": 0, "west": 11}
-    assert [minions for function, minions in nodes.asked if function == "trepctl.heartbeat"] == [
-        ("m-east1",),
-        ("w1",),
-    ]
+    assert verify.heartbeats(topology, PRIMARIES, timeout=33) == {"east": 0, "west": 11}
+    assert nodes.asked == [("trepctl.beat", ("m-east1", "w1")), ("trepctl.positions", ("m-east1", "m-east2", "w1"))]
+    assert nodes.kwargs["trepctl.beat"] == {"timeout": 33} and clock[0] == 0
 
 
-def test_a_primary_that_logs_nothing(topology, nodes):
+def test_only_who_has_not_received_all_is_asked_again(topology, nodes, clock):
+    nodes.stuck = {("m-east2", "west"), ("w1", "alpha")}
+    nodes.later = {2: {("w1", "alpha"): 11}, 4: {("m-east2", "west"): 12}}
+    assert verify.heartbeats(topology, PRIMARIES) == {"east": 11, "west": 11}
+    assert [minions for _, minions in nodes.asked[1:]] == [
+        ("m-east1", "m-east2", "w1"), ("m-east2", "w1"), ("m-east2",), ("m-east2",)]
+
+
+def test_all_primaries_that_log_nothing_are_named(topology, nodes):
     nodes.stuck = {(minion, "west") for minion in nodes.states}
-    with pytest.raises(
-        CommandExecutionError, match="^w1: a heartbeat of service west was sent, .* stays at 10$"
-    ):
+    nodes.failing["m-east1", "trepctl.beat"] = "Connection refused"
+    with pytest.raises(CommandExecutionError) as error:
         verify.heartbeats(topology, PRIMARIES, timeout=30)
+    assert str(error.value).splitlines() == [
+        "m-east1: no heartbeat of service alpha is in its log: trepctl.beat failed: ERROR: Connection refused",
+        "w1: no heartbeat of service west is in its log: trepctl.beat failed: ERROR: a heartbeat of service west was "
+        "sent, but its position stays at 10",
+    ]
+    assert rounds(nodes) == ["trepctl.beat"], "nothing can arrive"
+
+
+def test_a_heartbeat_of_another_service_than_the_pillars_proves_nothing(topology, nodes):
+    topology["sites"]["west"]["service"] = "paris"
+    with pytest.raises(CommandExecutionError, match="^w1: no heartbeat of service paris .* through service west$"):
+        verify.heartbeats(topology, PRIMARIES)
 
 
 @pytest.mark.parametrize(
@@ -170,13 +241,26 @@ def test_a_node_where_a_heartbeat_does_not_arrive(topology, nodes, clock, minion
     assert 30 < clock[0] < 40
 
 
-def test_a_minion_that_does_not_answer_ends_it(topology, nodes):
-    def ask(*args, **kwargs):
-        raise CommandExecutionError("w1: does not answer")
+@pytest.mark.parametrize("state", ["OFFLINE:ERROR", "GOING-ONLINE:SYNCHRONIZING", "missing"])
+def test_a_node_whose_service_went_away_after_the_look_at_it(topology, nodes, state):
+    nodes.states["m-east2"]["cross_site"]["west"] = state
+    if state == "missing":
+        del nodes.states["m-east2"]["cross_site"]["west"]
+    nodes.stuck = {("w1", "alpha")}
+    with pytest.raises(CommandExecutionError) as error:
+        verify.heartbeats(topology, PRIMARIES, timeout=30)
+    assert str(error.value).splitlines() == [
+        "After 30 s the heartbeat 11 of service alpha has not arrived: w1 is at 10",
+        f"After 30 s the heartbeat 11 of service west has not arrived: m-east2 is {state}",
+    ]
 
-    verify.__salt__["fleet.ask"] = ask
-    for check in (lambda: verify.services(topology), lambda: verify.heartbeats(topology, PRIMARIES)):
-        with pytest.raises(CommandExecutionError, match="w1: does not answer"):
+
+def test_a_minion_that_does_not_answer_ends_it(topology, nodes):
+    for function, check in (("nodeview.look", lambda: verify.services(topology)),
+                            ("trepctl.beat", lambda: verify.heartbeats(topology, PRIMARIES)),
+                            ("trepctl.positions", lambda: verify.heartbeats(topology, PRIMARIES))):
+        nodes.failing = {("w1", function): "it is gone"}
+        with pytest.raises(CommandExecutionError, match=f"^w1: .*{function} failed: ERROR: it is gone"):
             check()
 
 
@@ -289,107 +373,80 @@ SOURCES = {"m-east1": "alpha", "w1": "west"}
 ALL = ("m-east1", "m-east2", "w1")
 
 
-@pytest.fixture
-def replicators(nodes, monkeypatch):
-    """``trepctl.positions`` of these nodes; ``nodes.later`` is what happens before they are asked for the n-th time."""
-    nodes.later, nodes.looks, nodes.silent = {}, 0, {}
-
-    def positions(minions, function, kwarg=None, timeout=60):
-        assert function == "trepctl.positions" and kwarg is None
-        nodes.looks += 1
-        nodes.positions.update(nodes.later.get(nodes.looks, {}))
-        nodes.asked.append((function, tuple(minions)))
-        return {"answers": {
-            minion: told(**{service: (state, nodes.positions[minion, service], 0.1)
-                            for which in nodes.states[minion].values() for service, state in which.items()})
-            for minion in minions if minion not in nodes.silent}, "faults": dict(nodes.silent)}
-
-    monkeypatch.setitem(verify.__salt__, "fleet.gather", create_autospec(fleet.gather, side_effect=positions))
-    return nodes
-
-
-def beats(nodes):
-    return [minions for function, minions in nodes.asked if function == "trepctl.heartbeat"]
-
-
-def test_without_sources_no_heartbeat_is_sent(replicators):
+def test_without_sources_no_heartbeat_is_sent(nodes):
     assert verify.passed(ALL) == {} and verify.passed(ALL, sources={}) == {}
-    assert [function for function, _ in replicators.asked] == ["trepctl.positions"] * 2
+    assert rounds(nodes) == ["trepctl.positions"] * 2
 
 
-def test_a_heartbeat_is_sent_at_each_primary_and_has_to_arrive(replicators, clock):
+def test_usually_two_rounds_tell_that_it_has_passed(nodes, clock):
+    assert verify.passed(ALL, timeout=44, sources=SOURCES) == {}
+    assert nodes.asked == [("trepctl.beat", ("m-east1", "w1")), ("trepctl.positions", ALL)]
+    assert nodes.kwargs == {"trepctl.beat": {"timeout": 44}, "trepctl.positions": None} and clock[0] == 0
+
+
+def test_a_heartbeat_is_sent_at_each_primary_and_has_to_arrive(nodes, clock):
     # It is in the primaries' logs at once, and elsewhere later.
-    replicators.stuck = {key for key in replicators.positions if key not in SOURCES.items()}
-    replicators.later = {2: {("m-east2", "alpha"): 11, ("w1", "alpha"): 11, ("m-east1", "west"): 11},
-                         4: {("m-east2", "west"): 11}}
+    nodes.stuck = {key for key in nodes.positions if key not in SOURCES.items()}
+    nodes.later = {2: {("m-east2", "alpha"): 11, ("w1", "alpha"): 11, ("m-east1", "west"): 11},
+                   4: {("m-east2", "west"): 11}}
     assert verify.passed(ALL, timeout=60, sources=SOURCES) == {}
-    assert beats(replicators) == [("m-east1",), ("w1",)] and replicators.looks == 4 and 0 < clock[0] < 60
-    last = max(number for number, (function, _) in enumerate(replicators.asked) if function == "trepctl.heartbeat")
-    assert "trepctl.positions" not in [function for function, _ in replicators.asked[:last]]
+    assert rounds(nodes) == ["trepctl.beat", *["trepctl.positions"] * 4] and 0 < clock[0] < 60
 
 
-def test_the_first_heartbeat_of_a_log(replicators):
-    replicators.positions.update({key: -1 for key in replicators.positions if key[1] == "alpha"})
-    replicators.stuck = {("m-east2", "alpha"), ("w1", "alpha")}
-    replicators.later = {3: {("m-east2", "alpha"): 0, ("w1", "alpha"): 0}}
-    assert verify.passed(ALL, sources={"m-east1": "alpha"}) == {} and replicators.looks == 3
+def test_the_first_heartbeat_of_a_log(nodes):
+    nodes.positions.update({key: -1 for key in nodes.positions if key[1] == "alpha"})
+    nodes.stuck = {("m-east2", "alpha"), ("w1", "alpha")}
+    nodes.later = {3: {("m-east2", "alpha"): 0, ("w1", "alpha"): 0}}
+    assert verify.passed(ALL, sources={"m-east1": "alpha"}) == {} and nodes.looks == 3
 
 
 @pytest.mark.parametrize("minion, service", [
     ("m-east2", "alpha"), ("w1", "alpha"), ("m-east1", "west"), ("m-east2", "west")])
-def test_where_it_does_not_arrive(replicators, clock, minion, service):
-    replicators.stuck = {(minion, service)}
+def test_where_it_does_not_arrive(nodes, clock, minion, service):
+    nodes.stuck = {(minion, service)}
     assert verify.passed(ALL, timeout=60, sources=SOURCES) == {
         minion: f"its service {service} is ONLINE at 10, others have applied 11"}
     assert 60 < clock[0] < 70
 
 
-def test_a_heartbeat_that_takes_its_time_to_be_logged_is_the_goal_all_the_same(replicators):
-    replicators.stuck = {key for key in replicators.positions if key[1] == "west"}
-    # What was written before it comes with it.
-    replicators.later = {3: {("w1", "west"): 14}}
+def test_what_a_primary_has_logged_until_the_first_look_is_the_goal(nodes):
+    nodes.later = {1: {("w1", "west"): 14}}
     assert verify.passed(ALL, timeout=60, sources={"w1": "west"}) == {
-        minion: "its service west is ONLINE at 10, others have applied 14" for minion in ("m-east1", "m-east2")}
-    replicators.positions["w1", "west"], replicators.looks = 10, 0
-    replicators.later[5] = {("m-east1", "west"): 14, ("m-east2", "west"): 15}
-    assert verify.passed(ALL, timeout=60, sources={"w1": "west"}) == {} and replicators.looks == 5
+        minion: "its service west is ONLINE at 11, others have applied 14" for minion in ("m-east1", "m-east2")}
 
 
-def test_a_primary_whose_position_does_not_move(replicators, clock):
-    replicators.stuck = {key for key in replicators.positions if key[1] == "alpha"}
-    assert verify.passed(ALL, timeout=60, sources=SOURCES) == {
-        "m-east1": "a heartbeat of service alpha was sent there, and its position stays at 10"}
-    assert 60 < clock[0] < 70, "it is waited for"
+def test_the_heartbeats_number_is_the_goal_though_no_look_shows_it(nodes):
+    nodes.later = {1: {(minion, "west"): 10 for minion in ALL}, 2: {(minion, "west"): 11 for minion in ALL}}
+    assert verify.passed(ALL, timeout=60, sources={"w1": "west"}) == {} and nodes.looks == 2
 
 
-@pytest.mark.parametrize("question", ["trepctl.position", "trepctl.heartbeat"])
-def test_a_primary_where_no_heartbeat_can_be_sent(replicators, clock, question):
-    ask = verify.__salt__["fleet.ask"]
-
-    def fails(minions, function, kwarg=None, timeout=60):
-        if function == question and minions == ["m-east1"]:
-            raise CommandExecutionError("m-east1: Connection refused")
-        return ask(minions, function, kwarg, timeout)
-
-    verify.__salt__["fleet.ask"] = fails
-    assert verify.passed(ALL, sources=SOURCES) == {"m-east1": "m-east1: Connection refused"}
+@pytest.mark.parametrize("words", ["Connection refused", "its position stays at 10"])
+def test_a_primary_whose_log_the_heartbeat_does_not_reach(nodes, clock, words):
+    nodes.failing["m-east1", "trepctl.beat"] = words
+    late = {"m-east1": f"no heartbeat of service alpha is in its log: trepctl.beat failed: ERROR: {words}"}
+    assert verify.passed(ALL, sources=SOURCES) == late
     assert clock[0] == 0, "nothing is waited for that cannot come"
-    assert beats(replicators) == [("w1",)]
+    assert nodes.asked == [("trepctl.beat", ("m-east1", "w1")), ("trepctl.positions", ALL)]
     # All others are judged, by what the other primary has sent.
-    replicators.stuck = {("m-east2", "west")}
+    nodes.stuck = {("m-east2", "west")}
     assert verify.passed(ALL, sources=SOURCES) == {
-        "m-east1": "m-east1: Connection refused",
-        "m-east2": "its service west is ONLINE at 11, others have applied 12"}
+        **late, "m-east2": "its service west is ONLINE at 11, others have applied 12"}
 
 
-def test_a_primary_that_falls_silent_after_its_heartbeat_is_late(replicators, clock):
-    replicators.silent = {"w1": "does not answer trepctl.positions"}
-    assert set(verify.passed(ALL, sources=SOURCES)) == {"w1"} and clock[0] == 0
+def test_a_heartbeat_that_went_through_another_service_is_no_goal(nodes):
+    assert verify.passed(ALL, sources={"m-east1": "alpha", "w1": "paris"}) == {
+        "w1": "no heartbeat of service paris is in its log: it was sent through service west"}
 
 
-def test_a_primary_whose_service_is_offline_is_not_waited_for(replicators, clock):
-    replicators.states["w1"]["cluster"]["west"] = "OFFLINE:ERROR"
-    replicators.stuck = {key for key in replicators.positions if key[1] == "west"}
+def test_a_primary_that_falls_silent_after_its_heartbeat_is_late(nodes, clock):
+    nodes.failing["w1", "trepctl.positions"] = "it is gone"
+    assert verify.passed(ALL, sources=SOURCES) == {"w1": "trepctl.positions failed: ERROR: it is gone"}
+    assert clock[0] == 0
+
+
+def test_a_primary_whose_service_is_offline_is_not_waited_for(nodes, clock):
+    nodes.states["w1"]["cluster"]["west"] = "OFFLINE:ERROR"
+    nodes.failing["w1", "trepctl.beat"] = "the service is not ONLINE"
     assert verify.passed(ALL, sources=SOURCES) == {
-        "w1": "its service west is OFFLINE:ERROR at 10, others have applied 10"}
+        "w1": "its service west is OFFLINE:ERROR at -1, others have applied 10"}
     assert clock[0] == 0

@@ -42,7 +42,7 @@ TUNGSTEN = {
 }
 PRIMARIES = {"east": "east1", "west": "west1", "north": "north1"}
 FOUND = {"findings": [], "primaries": PRIMARIES, "donor": "west3", "resumes": False, "run": None,
-         "why": "no run is unfinished", "facts": {}}
+         "why": "no run is unfinished", "facts": {"m1": {"node": {"host": "east1"}}}}
 STANDING = {"east": {"primary": "east1", "wrong": ["m2: it lags"]}, "west": {"primary": "west1", "wrong": []}}
 PLAN = ["00 preflight", "01 policy", "06 donor shunned", "11 donor given back", "verified", "complete"]
 
@@ -128,6 +128,7 @@ def functions():
         "plans.admit": create_autospec(plans.admit, return_value=None),
         "plans.use": create_autospec(plans.use), "plans.begun": create_autospec(plans.begun, return_value=[]),
         "siteview.look": create_autospec(siteview.look, side_effect=lambda *_: copy.deepcopy(STANDING)),
+        "siteview.of_facts": create_autospec(siteview.of_facts, side_effect=lambda *_: copy.deepcopy(STANDING)),
         "notify.of_run": create_autospec(notify.of_run), "notify.send": create_autospec(notify.send),
         "runwords.command": create_autospec(runwords.command, side_effect=runwords.command),
         "runwords.person": runwords.person,
@@ -283,8 +284,9 @@ class TestPreflight:
         assert [call.args[2] for call in events.call_args_list] == ["start", "done"]
         assert record["before"] == STANDING
         assert functions["survey.take"].call_args.args[2] == PLAN, "an upgrade may have changed the steps"
-        functions["siteview.look"].assert_called_once_with(
-            reprovision.__context__["reprovision"]["topology"], list(TUNGSTEN["sites"]))
+        functions["siteview.of_facts"].assert_called_once_with(
+            reprovision.__context__["reprovision"]["topology"], FOUND["facts"])
+        functions["siteview.look"].assert_not_called()
         functions["notify.of_run"].assert_called_once()
         assert functions["notify.of_run"].call_args.args[0]["state"] == "running"
 
@@ -299,7 +301,7 @@ class TestPreflight:
         assert reprovision.preflight("00 preflight")["result"] is False
         told = [] if test else [call("failed", site, "A run was refused: half built\nNothing was changed.")]
         assert functions["notify.send"].call_args_list == told
-        functions["siteview.look"].assert_not_called()
+        functions["siteview.of_facts"].assert_not_called()
 
     @pytest.mark.parametrize("pillar", [{}, {"tungsten": None}, {"tungsten": ["x"]}, {"tungsten": {"reprovision": 7}}])
     def test_it_is_told_as_well_if_the_pillar_names_no_site(self, functions, monkeypatch, pillar):
@@ -308,12 +310,12 @@ class TestPreflight:
         assert functions["notify.send"].call_args.args[:2] == ("failed", "unknown")
 
     def test_a_look_that_fails_keeps_no_run_from_beginning(self, functions):
-        functions["siteview.look"].side_effect = TypeError("None")
+        functions["siteview.of_facts"].side_effect = TypeError("None")
         assert reprovision.preflight("00 preflight")["result"] is True and saved()["before"] is None
 
     def test_a_plan_is_not_used_up_before_the_look(self, functions):
         functions["plans.admit"].return_value = {"plan": "east-1"}
-        functions["siteview.look"].side_effect = lambda *_: functions["plans.use"].assert_not_called() or {}
+        functions["siteview.of_facts"].side_effect = lambda *_: functions["plans.use"].assert_not_called() or {}
         assert reprovision.preflight("00 preflight")["result"] is True
         functions["plans.use"].assert_called_once()
         assert saved()["before"] == {}
@@ -1552,7 +1554,8 @@ class TestComplete:
         ret = reprovision.complete("complete")
         assert ret["result"] is True and ret["comment"].endswith("verified.\nTo be looked at: m2: it lags")
         assert saved()["after"] == STANDING
-        functions["siteview.look"].assert_called_once()
+        functions["siteview.look"].assert_called_once_with(
+            reprovision.__context__["reprovision"]["topology"], list(TUNGSTEN["sites"]))
 
     @pytest.mark.parametrize("trouble", [TypeError("None"), CommandExecutionError("Salt"), KeyError("coordinator")])
     def test_a_look_that_fails_is_no_reason_to_fail(self, functions, caplog, trouble):
