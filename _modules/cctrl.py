@@ -351,7 +351,8 @@ def _until(reached, now, commands, said, timeout, deadline):
                 f"cctrl was told {'; '.join(commands)!r}, but {timeout} s later its ls does not show it. It answered:\n"
                 f"{_tail(said)}\nIts ls shows now: {_summary(now)}"
             )
-        time.sleep(1)
+        # A session takes a second by itself.
+        time.sleep(0.2)
         now = ls()
     return now
 

@@ -21,7 +21,7 @@ QUIET = {"log_level_logfile": "warning"}
 SITES = {"east": ["east1", "east2"], "west": ["west1", "west2"]}
 # These are the project's own, with what is found beside the name at their bottom.
 EXTENDED = ("cctrl", "copytarget", "datacopy", "datadir", "dataguard", "datalocation", "donor", "hostrecord", "longjob",
-            "readiness", "tprovision")
+            "readiness", "tprovision", "trepctl")
 # Here every tool answers at once; what is not so after that time stays so.
 HURRIED = {"cctrl": ("SECONDS = 60", "SECONDS = 5")}
 # Who of the example's salt-api.conf may do what, and the password.

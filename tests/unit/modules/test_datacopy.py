@@ -610,7 +610,7 @@ def test_another_attempt_changes_in_place_what_is_there_already(donor, jobs, beg
     assert not {"--inplace", "--no-whole-file"} & set(jobs.begun[0][1])
     jobs.begun.clear()
     if begun:
-        jobs.stop(FIRST_0)
+        jobs.stop_each([FIRST_0])
     ahead(begun=begun)
     assert jobs.begun[0][0] == FIRST_0 and {"--inplace", "--no-whole-file"} < set(jobs.begun[0][1])
 
