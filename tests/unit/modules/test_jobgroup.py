@@ -210,13 +210,14 @@ class TestWait:
         units.put_all(job("running"), job("running"))
         units.later = {1: {"s0of2": job("done")}, 2: {"s1of2": job("done")}}
         assert jobgroup.wait("copy-1", 60)["state"] == "done"
-        assert sum(naps) == 2
+        assert 2 <= sum(naps) <= 2.5
 
     def test_until_one_has_failed_whatever_the_others_do(self, units, naps):
         units.put_all(job("running"), job("running"))
         units.later = {1: {"s1of2": job("failed", rc=11)}}
         found = jobgroup.wait("copy-1", 60)
-        assert found["state"] == "failed" and "copy-1-s1of2" in found["why"] and sum(naps) == 1
+        assert found["state"] == "failed" and "copy-1-s1of2" in found["why"]
+        assert 1 <= sum(naps) <= 1.5
 
     def test_until_one_is_missing(self, units, naps, monkeypatch):
         units.put_all(job("running"), job("running"))
@@ -225,7 +226,8 @@ class TestWait:
         found = jobgroup.wait("copy-1", 60)
         assert found["state"] == "failed" and "only 1 are there" in found["why"] and len(naps) == 1
 
-    @pytest.mark.parametrize("timeout, slept", [(1.2, [0.5, 0.5, 0.2]), (0.1, [0.1]), (0, []), (-1, [])])
+    @pytest.mark.parametrize("timeout, slept", [
+        (1.5, [0.1, 0.15, 0.225, 0.3375, 0.5, 0.1875]), (0.05, [0.05]), (0, []), (-1, [])])
     def test_no_longer_than_told(self, units, naps, timeout, slept):
         units.put_all(job("running", 9.0))
         assert jobgroup.wait("copy-1", timeout) == {
