@@ -23,8 +23,8 @@ from labkit.shell import LabError, say  # noqa: E402
 NAME = "bench"
 OUT = Path("/var/tmp/tungsten-reprovision-bench")
 # What is varied, and its values: with --grow others. With almost no data a run is all overhead.
-USUAL = {"megabytes": [2000, 1], "nodes": [3], "sites": [2], "repeat": 3}
-GROWING = {"megabytes": [500, 10, 1000, 2000], "nodes": [3, 2, 4], "sites": [2, 3], "repeat": 1}
+USUAL = {"megabytes": [2000, 50], "nodes": [3], "sites": [2], "link": [0, 200], "repeat": 3}
+GROWING = {"megabytes": [500, 10, 1000, 2000], "nodes": [3, 2, 4], "sites": [2, 3], "link": [0], "repeat": 1}
 
 
 def machine():
@@ -56,11 +56,11 @@ class Bench:
         (self.options.json or self.options.out / "bench.json").write_text(json.dumps(self.found, indent=1))
 
     def measure(self):
-        for setting in figures.settings(self.options.megabytes, self.options.nodes, self.options.sites):
+        for setting in figures.settings(self.options.megabytes, self.options.nodes, self.options.sites, self.options.link):
             say(f"=== {report.name_of(setting)}")
             lab = plan.Lab(name=NAME, sites=setting["sites"], nodes=setting["nodes"])
             try:
-                self.one_setting(setting, field.Field(lab, setting["megabytes"]))
+                self.one_setting(setting, field.Field(lab, setting["megabytes"], setting["link"]))
             finally:
                 if not self.options.keep:
                     hosts.down(lab)
@@ -71,7 +71,8 @@ class Bench:
             # Each mode is the first one in its turn.
             first = (repetition - 1) % len(self.options.modes)
             for mode in [*self.options.modes[first:], *self.options.modes[:first], None]:
-                name = f"{mode or 'tar'}-{setting['megabytes']}mb-{setting['sites']}x{setting['nodes']}-{repetition}"
+                name = (f"{mode or 'tar'}-{setting['megabytes']}mb-{setting['sites']}x{setting['nodes']}-"
+                        f"{setting['link'] or 'memory'}-{repetition}")
                 try:
                     ground.bring_up()
                     if mode:
@@ -131,10 +132,11 @@ def parsed():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     numbers = {"type": lambda text: [int(word) for word in text.split(",")], "metavar": "N,…"}
-    parser.add_argument("--megabytes", **numbers, help="data of each node; of this and the next two, what comes after "
-                        "the first is measured as well, one varied at a time")
+    parser.add_argument("--megabytes", **numbers, help="data of each node; of this and the next three, what comes "
+                        "after the first is measured as well, one varied at a time")
     parser.add_argument("--nodes", **numbers, help="nodes of each site, at least 2")
     parser.add_argument("--sites", **numbers, help="sites")
+    parser.add_argument("--link", **numbers, help="megabits a second that the donor can send; 0: as memory lets it")
     parser.add_argument("--repeat", type=int, metavar="N", help="how often each mode runs")
     parser.add_argument("--grow", action="store_true",
                         help=f"instead of {as_typed(USUAL)} take {as_typed(GROWING)} unless given")

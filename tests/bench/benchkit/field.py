@@ -21,8 +21,8 @@ FAILED, DEFINITIVE = demo.FAILED, demo.DEFINITIVE
 class Field:
     """A lab of its own for one setting."""
 
-    def __init__(self, lab, megabytes):
-        self.lab, self.megabytes = lab, megabytes
+    def __init__(self, lab, megabytes, link):
+        self.lab, self.megabytes, self.link = lab, megabytes, link
         # Whether it is up, and all is as it must be before a run.
         self.known = False
         self.primary, self.donor = lab.site_nodes()[FAILED][0], lab.site_nodes()[DEFINITIVE][-1]
@@ -42,6 +42,8 @@ class Field:
         self.rows = data.fill(self.lab, self.megabytes * LOADED_SHARE)
         fill_archive(self.lab, self.megabytes * (1 - LOADED_SHARE))
         self.identity = data.identity(self.lab, self.primary)
+        if self.link:
+            narrow(self.lab, self.donor, self.link)
         self.known = True
 
     def bytes_of_donor(self):
@@ -71,6 +73,15 @@ class Field:
             wrong.append(f"the nodes' checksums of {ARCHIVE} differ")
         if wrong:
             raise LabError(f"{'; '.join(wrong)}\n{told.getvalue()}")
+
+
+def narrow(lab, host, megabits):
+    """What a host sends goes through a link of so many megabits a second."""
+    limit = ["tc", "qdisc", "add", "dev", "host0", "root", "tbf", "rate", f"{megabits}mbit", "burst", "1mb", "latency",
+             "50ms"]
+    done = hosts.execute(lab, host, limit, capture=True)
+    if done.returncode:
+        raise LabError(f"{host}: {done.stderr.strip()}")
 
 
 def fill_archive(lab, megabytes):

@@ -131,8 +131,8 @@ def of_mode(runs, name):
     return summary([run["figures"][name] for run in runs])
 
 
-def settings(megabytes, nodes, sites):
+def settings(megabytes, nodes, sites, link):
     """What is measured: the first values together, then each other value with the first ones of the others."""
-    varied = {"megabytes": megabytes, "nodes": nodes, "sites": sites}
+    varied = {"megabytes": megabytes, "nodes": nodes, "sites": sites, "link": link}
     first = {key: values[0] for key, values in varied.items()}
     return [first, *({**first, key: value} for key, values in varied.items() for value in values[1:])]

@@ -17,7 +17,8 @@ PREFACE = """\
 
 Measured on {date} at commit {commit} with `tests/bench/run`, in the lab: all hosts on one machine with {cores} cores
 ({processor}) and {memory} GB of memory, so a figure is worth something beside the others only. A delay stands for the
-start of a JVM in each call of the vendor's tools (1 s cctrl, 0.4 s trepctl).
+start of a JVM in each call of the vendor's tools (1 s cctrl, 0.4 s trepctl). Where nothing is said of a link, what one
+host sends to another only goes from memory to memory: that is no network that anybody has between two sites.
 
 | mode | what it is |
 | --- | --- |
@@ -43,7 +44,8 @@ def settings(found):
 
 
 def name_of(setting):
-    return f"{setting['megabytes']} MB, {setting['sites']} sites of {setting['nodes']} nodes"
+    link = f", the donor's link {setting['link']} Mbit/s" if setting["link"] else ""
+    return f"{setting['megabytes']} MB, {setting['sites']} sites of {setting['nodes']} nodes{link}"
 
 
 def runs_by_mode(found, setting):
@@ -110,12 +112,13 @@ def share_table(found, setting):
 
 def growth_table(found):
     """Rows of text: each setting and mode with its medians."""
-    rows = [["data of a node", "sites × nodes", "mode", "whole, s", "× by hand", "donor out, s", "× by hand", "copy, s",
+    rows = [["data of a node", "sites × nodes", "link", "mode", "whole, s", "× by hand", "donor out, s", "× by hand", "copy, s",
              "replicas, s"]]
     for setting in settings(found):
         for row, (mode, those) in zip(main_table(found, setting)[1:], runs_by_mode(found, setting).items()):
             size = figures.summary([run["bytes"] for run in those])["median"]
-            rows.append([f"{size / 1e6:.0f} MB", f"{setting['sites']} × {setting['nodes']}", mode, *row[2:6],
+            link = f"{setting['link']} Mbit/s" if setting["link"] else "memory"
+            rows.append([f"{size / 1e6:.0f} MB", f"{setting['sites']} × {setting['nodes']}", link, mode, *row[2:6],
                          spread(figures.of_mode(those, "copy")), row[8]])
     return rows
 

@@ -120,6 +120,6 @@ def test_statistics():
 
 
 def test_one_thing_is_varied_at_a_time():
-    assert figures.settings([500, 10], [3, 2], [2]) == [
-        {"megabytes": 500, "nodes": 3, "sites": 2}, {"megabytes": 10, "nodes": 3, "sites": 2},
-        {"megabytes": 500, "nodes": 2, "sites": 2}]
+    assert figures.settings([500, 10], [3, 2], [2], [0, 200]) == [
+        {"megabytes": 500, "nodes": 3, "sites": 2, "link": 0}, {"megabytes": 10, "nodes": 3, "sites": 2, "link": 0},
+        {"megabytes": 500, "nodes": 2, "sites": 2, "link": 0}, {"megabytes": 500, "nodes": 3, "sites": 2, "link": 200}]

@@ -8,7 +8,7 @@ import pytest
 from tests.bench.benchkit import plot, report
 from tests.support.loader import ROOT
 
-SMALL, LARGE = ({"megabytes": megabytes, "sites": 2, "nodes": 3} for megabytes in (10, 2000))
+SMALL, LARGE = ({"megabytes": megabytes, "sites": 2, "nodes": 3, "link": 0} for megabytes in (10, 2000))
 FIGURES = {"whole": 100.0, "donor out": 40.0, "copy": 20.0, "replicas": 12.0, "verification": 0.0, "copying": 20.0,
            "rate": 100.0, "in tools": 50.0, "in mysqld": 4.0, "rest": 26.0, "others": 0.1}
 
@@ -51,9 +51,16 @@ def test_where_the_time_goes():
 
 def test_growth_has_a_row_for_each_setting_and_mode():
     rows = report.growth_table(FOUND)
-    assert [row[:3] for row in rows[1:]] == [
-        ["2200 MB", "2 × 3", mode] for mode in ("by-hand", "warm", "hot")] + [["2200 MB", "2 × 3", "by-hand"]]
+    assert [row[:4] for row in rows[1:]] == [["2200 MB", "2 × 3", "memory", mode] for mode in (
+        "by-hand", "warm", "hot", "by-hand")]
     assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_a_link_of_its_own_is_told():
+    narrow = {**LARGE, "link": 200}
+    assert report.name_of(narrow) == f"{report.name_of(LARGE)}, the donor's link 200 Mbit/s"
+    found = {**FOUND, "runs": [*FOUND["runs"], run("warm", narrow)]}
+    assert [row[2] for row in report.growth_table(found)][-1] == "200 Mbit/s"
 
 
 def test_columns():

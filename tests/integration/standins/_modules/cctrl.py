@@ -16,7 +16,7 @@ def _play(site, command):
 
     words = command.split()
     if command == "ls":
-        return _listing(site, __salt__["world.look"]())
+        return _boxes(site, __salt__["world.look"]())
     if words[:2] == ["set", "policy"]:
         set_in("policy", words[2].upper(), did="cctrl.policy")
         return f"policy mode is now {words[2].upper()}\n"
@@ -32,7 +32,7 @@ def _play(site, command):
     return "\n"
 
 
-def _listing(site, world):
+def _boxes(site, world):
     about = world["sites"][site]
     text = f"[LOGICAL:EXPERT] /{site} > \nCOORDINATOR[{site}1:{about['policy']}:ONLINE]\nROUTERS:\n"
     for host in about["datasources"]:

@@ -1,5 +1,6 @@
 """Appended to the project's own trepctl module by the fixtures: replicators that keep nothing but a state and a
 position. What is asked of them is what stands here; everything else is the real thing."""
+# ruff: noqa: F821 - these names are the real module's
 
 
 def _host():
