@@ -20,7 +20,7 @@ __virtualname__ = "reprovision"
 
 RETURN_DONOR = "orch.node.donor_given_back"
 POLL_SECONDS = 3
-# What is over at once is not waited for so long: a job is looked at again after this part of the time that it has taken.
+# What is over at once is not waited for so long: a job is looked at again after this part of the time it has taken.
 POLL_SHARE = 0.1
 POLL_LEAST = 0.5
 # Of an order: how a run goes about it, which each attempt may do in another way.

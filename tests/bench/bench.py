@@ -56,7 +56,8 @@ class Bench:
         (self.options.json or self.options.out / "bench.json").write_text(json.dumps(self.found, indent=1))
 
     def measure(self):
-        for setting in figures.settings(self.options.megabytes, self.options.nodes, self.options.sites, self.options.link):
+        varied = (self.options.megabytes, self.options.nodes, self.options.sites, self.options.link)
+        for setting in figures.settings(*varied):
             say(f"=== {report.name_of(setting)}")
             lab = plan.Lab(name=NAME, sites=setting["sites"], nodes=setting["nodes"])
             try:

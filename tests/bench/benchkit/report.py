@@ -118,8 +118,8 @@ def growth_table(found):
         for row, (mode, those) in zip(main_table(found, setting)[1:], runs_by_mode(found, setting).items()):
             size = figures.summary([run["bytes"] for run in those])["median"]
             link = f"{setting['link']} Mbit/s" if setting["link"] else "memory"
-            rows.append([f"{size / 1e6:.0f} MB", f"{setting['sites']} × {setting['nodes']}", link, mode, *row[2:6],
-                         spread(figures.of_mode(those, "copy")), row[8]])
+            rows.append([f"{size / 1e6:.0f} MB", f"{setting['sites']} × {setting['nodes']}", link, mode,
+                         *row[2:6], spread(figures.of_mode(those, "copy")), row[8]])
     return rows
 
 
