@@ -112,8 +112,8 @@ def share_table(found, setting):
 
 def growth_table(found):
     """Rows of text: each setting and mode with its medians."""
-    rows = [["data of a node", "sites × nodes", "link", "mode", "whole, s", "× by hand", "donor out, s", "× by hand", "copy, s",
-             "replicas, s"]]
+    rows = [["data of a node", "sites × nodes", "link", "mode", "whole, s", "× by hand", "donor out, s", "× by hand",
+             "copy, s", "replicas, s"]]
     for setting in settings(found):
         for row, (mode, those) in zip(main_table(found, setting)[1:], runs_by_mode(found, setting).items()):
             size = figures.summary([run["bytes"] for run in those])["median"]
