@@ -286,9 +286,10 @@ def session(*commands, timeout=SECONDS):
     result = __salt__["vendorlog.run"]([tool, "-expert"], timeout, stdin="\n".join(commands) + "\n")
     said = "\n".join(part for part in (result["stdout"], result["stderr"]) if part)
     if result["retcode"] in (124, 137):
-        raise CommandExecutionError(f"cctrl did not end within {timeout} s; it had printed:\n{_tail(said)}")
+        raise CommandExecutionError(
+            f"cctrl did not end within {timeout} s; it had printed:\n{_tail(_answers(said) or said)}")
     if result["retcode"]:
-        raise CommandExecutionError(f"cctrl ended with {result['retcode']}:\n{_tail(said)}")
+        raise CommandExecutionError(f"cctrl ended with {result['retcode']}:\n{_tail(_answers(said) or said)}")
     return result["stdout"]
 
 
@@ -322,13 +323,17 @@ def _in_one(reached, command, timeout, reply=None):
     """
     Look, command and look again in one session.
 
-    The command is typed before anybody has read the first listing. That is for ``set policy`` and ``router *`` only: a
-    policy or a router that is told to be what it is already stays that. Not so for a datasource: what cctrl does with
-    a second shun, forced perhaps, is not known (it may put another reason into the place of the first), nor what with
-    recover or online of one that serves; and none is taken from its site by who cannot read how that stands.
+    The command is typed before anybody has read the first listing. That is for ``set policy`` only: one that is set
+    already stays that. What cctrl does with a second shun, forced perhaps, is not known (it may put another reason into
+    the place of the first), nor what with recover or online of one that serves, or with routers that have connections;
+    and nothing is taken from its site by who cannot read how that stands.
     """
     deadline = time.monotonic() + timeout
-    seen = parse_change(session("ls", command, "ls"))
+    try:
+        seen = parse_change(session("ls", command, "ls"))
+    except CommandExecutionError as error:
+        # Of a session that was cut short nobody knows what it has done.
+        raise CommandExecutionError(f"{error}\n{_standing()}") from error
     before, said = seen["before"], "\n".join(seen["said"])
     with _knowing(before):
         # What was so already needs no confirmation: nothing was to be done.
@@ -355,6 +360,13 @@ def _until(reached, now, commands, said, timeout, deadline):
         time.sleep(0.2)
         now = ls()
     return now
+
+
+def _standing():
+    try:
+        return f"Its ls shows now: {_summary(ls())}"
+    except CommandExecutionError as error:
+        return f"What it has done is not known: {error}"
 
 
 @contextlib.contextmanager
@@ -419,7 +431,8 @@ def set_policy(policy, timeout=SECONDS):
 
 def set_routers(state, timeout=SECONDS):
     """
-    Bring every router of this host's site to a state: ``router * offline`` or ``online``.
+    Bring every router of this host's site to a state: ``router * offline`` or ``online``. Nothing is typed if they are
+    in it already. None that was listed before may be missing afterwards: a listing that was cut off proves nothing.
 
     state
         ONLINE or OFFLINE.
@@ -438,7 +451,14 @@ def set_routers(state, timeout=SECONDS):
     Manual: cmdline-tools-cctrl-commands.
     """
     wanted = str(state).upper()
-    return _in_one(lambda now: has_routers(now, wanted), f"router * {wanted.lower()}", timeout)
+    before = ls()
+    if has_routers(before, wanted):
+        return {"before": before, "after": before}
+    known = before["routers"].keys()
+    with _knowing(before):
+        return {"before": before, "after": _give(
+            lambda now: has_routers(now, wanted) and known <= now["routers"].keys(), [f"router * {wanted.lower()}"],
+            timeout)}
 
 
 def shun(host, force=False, timeout=SECONDS):
@@ -476,7 +496,7 @@ def bring_back(host, how, timeout=120):
     """
     Bring a datasource ONLINE with its replicator: ``datasource H recover`` or ``welcome``, then ``online``.
 
-    Outside AUTOMATIC a recovered or welcomed datasource stays OFFLINE until ``datasource H online``; there all goes in
+    Outside AUTOMATIC a recovered or welcomed datasource stays OFFLINE until ``datasource H online``; there both go in
     one session. Nothing is typed if it is ONLINE already.
 
     host
@@ -511,11 +531,13 @@ def _bring_back(now, host, how, timeout):
     # OFFLINE is what recover and welcome end in; giving them again would be refused.
     if now["datasources"].get(host, {}).get("state") not in ("ONLINE", "OFFLINE"):
         commands = [*(["set force true"] if how == "welcome" else []), f"datasource {host} {how}"]
-        if not _ends_offline(now, host):
-            answer = session(*commands, "ls")
-            commands, said, now = [], _answers(answer), parse_ls(answer)
-            if is_online(now, host):
-                return now
+        # With a welcome its online is forced as well, as the manual types them; the replicator's never is.
+        if _ends_offline(now, host):
+            commands.append(f"datasource {host} online")
+        answer = session(*commands, "ls")
+        commands, said, now = [], _answers(answer), parse_ls(answer)
+        if is_online(now, host):
+            return now
     if now["datasources"].get(host, {}).get("state") != "ONLINE":
         commands.append(f"datasource {host} online")
     # One that is ONLINE already answers that this is irrelevant.

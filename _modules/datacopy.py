@@ -299,7 +299,7 @@ def sync(host, site, run, warm=False, begun=False, wait=86400, deadline=86400, c
 
     Returns ``{"running": name of the group of jobs that still copies, or None, "copied": whether anything was or is,
     "transport": as ``copytarget.transport`` returns it}``; with None ``host`` holds the same data, which its record
-    then says. Raises CommandExecutionError.
+    then says. Raises CommandExecutionError, with ``{"begun": True}`` as its ``info`` if no guard has refused.
 
     CLI Example:
 
@@ -313,6 +313,19 @@ def sync(host, site, run, warm=False, begun=False, wait=86400, deadline=86400, c
     if not begun:
         # A comparison is of the time since the server stopped, which may not be the same time.
         _forget(run, but=("copy-files-", "copy-rest-") if since is None else ())
+    try:
+        done = _all_of(pairs, host, run, transport, since, wait, deadline)
+    except CommandExecutionError as error:
+        # For whoever has to tell that the target may not be what it was.
+        error.info = {"begun": True}
+        raise
+    if not done["running"]:
+        __salt__["copytarget.tell"](host, record, "copied")
+    return {**done, "transport": transport}
+
+
+def _all_of(pairs, host, run, transport, since, wait, deadline):
+    """Copy one location after the other: which group of jobs still copies, and whether anything was or is copied."""
     copied = False
     for number, (place, target) in enumerate(pairs):
         files, rest = f"copy-files-{number}-{run}", f"copy-rest-{number}-{run}"
@@ -324,17 +337,16 @@ def sync(host, site, run, warm=False, begun=False, wait=86400, deadline=86400, c
                 commands = _streams(place, number, target, transport, since, *how)
                 __salt__["jobgroup.start"](files, commands, deadline=deadline)
             if not _ended(files, wait):
-                return {"running": files, "copied": True, "transport": transport}
+                return {"running": files, "copied": True}
             # What has no content of its own, and what is no longer here.
             argv = _rsync(place, target, "--delete", *_link(transport))
             __salt__["longjob.start"](rest, argv, deadline=deadline)
         copied = True
         if not _ended(rest, wait):
-            return {"running": rest, "copied": True, "transport": transport}
+            return {"running": rest, "copied": True}
         left = _differences(place, target)
         if left:
             for job in (files, rest):
                 __salt__["jobgroup.stop"](job)
             raise CommandExecutionError(f"{host} differs from this host after the copy: {_some(left)}")
-    __salt__["copytarget.tell"](host, record, "copied")
-    return {"running": None, "copied": copied, "transport": transport}
+    return {"running": None, "copied": copied}

@@ -12,6 +12,7 @@ after each: of all services of a replicator in one call, since each call starts 
 :configuration: the pillar key ``tungsten``, read with ``topology.node``.
 """
 
+import contextlib
 import glob
 import json
 import os
@@ -339,8 +340,8 @@ def offline(services, which, timeout=120, every=False, test=False):
         Only look; ``after`` then is ``OFFLINE`` where it would be put offline. False if not given.
 
     Returns ``{service: {"before": state, "after": state, "pending_error": text or None}}``: the error is read first,
-    because going offline erases it. Raises CommandExecutionError if a service is not there, or not OFFLINE in time;
-    the others are put offline all the same, and the error's info tells what has changed.
+    because going offline erases it. Raises CommandExecutionError if one is not there, before anything is done, or not
+    OFFLINE in time: the others are put offline all the same, and the error's info tells what has changed.
 
     CLI Example:
 
@@ -377,9 +378,9 @@ def online(services, which, timeout=120, every=False, but=(), test=False):
         Only look; ``after`` then is ``ONLINE`` where it would be put online. False if not given.
 
     Returns ``{service: {"before": state, "after": "ONLINE", "seqno": appliedLastSeqno}}``. Raises
-    CommandExecutionError if a service is not there, with the pending error of one that falls into OFFLINE:ERROR, or
-    with the state of one that is not ONLINE in time; the others are put online all the same, and the error's info
-    tells what has changed.
+    CommandExecutionError if one is not there, before anything is done, with the pending error of one that falls into
+    OFFLINE:ERROR, or with the state of one that is not ONLINE in time: the others are put online all the same, and the
+    error's info tells what has changed.
 
     CLI Example:
 
@@ -413,7 +414,8 @@ def _bring(goal, services, which, timeout, every, but, test):
             after = _awaited(goal, which, before, seconds, faults)
         except CommandExecutionError as error:
             after = {}
-            faults[None] = f"what became of them cannot be read: {error}"
+            told = ", ".join(name for name in todo if name not in faults) or "nobody"
+            faults[None] = f"{goal} was told to {told}, and what became of them cannot be read: {error}"
     if faults:
         # going offline erases it, so nobody will read it any more
         erased = [
@@ -529,9 +531,10 @@ def heartbeat(service, which):
 
 def beat(timeout=60):
     """
-    Send a heartbeat into the log of the host's own cluster service and wait until its own position moves past it.
+    Send a heartbeat into the log of the host's own cluster service and wait until its own position moves.
 
-    A position that stays still proves that nothing is logged: ONLINE alone says nothing of that.
+    A position that stays still proves that nothing is logged: ONLINE alone says nothing of that. While others write,
+    what moves it may be a transaction of theirs from before the heartbeat.
 
     timeout
         Seconds for the position to move.
@@ -697,7 +700,9 @@ def reset(service, which, timeout=120, test=False):
                 f"trepctl said: {said.strip() or 'nothing'}"
             )
     except CommandExecutionError as error:
-        after = after or _traces_if_told(service, which)
+        # What the tool has said is told, whatever MySQL says now.
+        with contextlib.suppress(CommandExecutionError):
+            after = after or _traces_if_told(service, which)
         raise _fault(str(error), {service: {"old": before, "new": after}} if after != before else {}) from error
     return {"reset": True, "before": before, "after": after}
 

@@ -120,8 +120,9 @@ def passed(minions, timeout=60, sources=None):
         Seconds for the heartbeats to be logged, and again for all to be applied. A node whose service is not ONLINE is
         not waited for: it will not get there.
     sources
-        ``{minion: service}`` of those that are their site's primary. What a client has written there may be read long
-        before it is in the log; a heartbeat comes after it, and its number is what all others have to reach.
+        ``{minion: service}`` of those that are their site's primary. What a client has written there may be read before
+        it is in the log, so a heartbeat is sent and the log seen to move first. A log that is long behind its server
+        may still not hold all that was read.
 
     Returns ``{minion: why}`` of those that have not got there, empty if replication has passed. Raises nothing.
 
@@ -158,10 +159,11 @@ def _beat(sources, timeout):
     """
     Send a heartbeat at each of some primaries, ``{minion: service}``, and wait until each has it in its own log.
 
-    Returns ``({minion: why it is not in its log}, {service: the number that its log has reached then})``. Salt's own
-    limit ends nothing here: a primary that is still waiting for its heartbeat is waited for.
+    Returns ``({minion: why its log does not move}, {service: the number that its log has reached then})``.
     """
-    gathered = __salt__["fleet.gather"](list(sources), "trepctl.beat", kwarg={"timeout": timeout})
+    # Longer than the node itself waits: it tells why.
+    gathered = __salt__["fleet.gather"](
+        list(sources), "trepctl.beat", kwarg={"timeout": timeout}, timeout=timeout + 30)
     unsent, goals = {}, {}
     for minion, service in sources.items():
         fault = gathered["faults"].get(minion)

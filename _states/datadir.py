@@ -185,8 +185,6 @@ def copied(name, site, run, warm=False, begun=False, wait=86400, deadline=86400,
             ret["changes"] = {name: {"old": "without the data of this host", "new": f"copy of {paths}"}}
             ret.update(result=None, comment=f"{paths} would be copied to {name}{reason}")
             return ret
-        # Should it fail: whether it had begun by then is not known here.
-        ret["changes"] = {name: {"old": "without the data of this host", "new": "not proved to be equal"}}
         now = __salt__["datacopy.sync"](name, site, run, warm=warm, begun=begun, wait=wait, deadline=deadline,
                                         compress=compress, bwlimit=bwlimit, streams=streams)
         if now["running"]:
@@ -196,6 +194,8 @@ def copied(name, site, run, warm=False, begun=False, wait=86400, deadline=86400,
         ret["changes"] = {name: {"old": "without the data of this host", "new": "equal"}} if now["copied"] else {}
         ret.update(result=True, comment=f"{name} holds the same data; {_way(now['transport'])}")
     except ERRORS as error:
+        if getattr(error, "info", None):
+            ret["changes"] = {name: {"old": "without the data of this host", "new": "not proved to be equal"}}
         _failed(ret, error)
     return ret
 

@@ -350,21 +350,49 @@ class TestActing:
         listing(policy="MAINTENANCE") + CONFIRMED + "ERROR: no manager\n",
     ], ids=["before", "after"])
     def test_without_a_look_before_or_after_nothing_is_claimed(self, run, said):
-        answers(run, said)
-        with pytest.raises(CommandExecutionError, match="cannot be read") as told:
+        answers(run, said, listing(policy="MAINTENANCE", east1="master:ONLINE"))
+        with pytest.raises(CommandExecutionError, match="cannot be read(?s:.*)Its ls shows now: policy MAINT") as told:
             cctrl.set_policy("MAINTENANCE")
-        assert told.value.info is None and run.call_count == 1
+        assert told.value.info is None and typed(run, 1) == ["ls"] and run.call_count == 2
 
-    def test_routers_are_one_session_and_are_waited_for(self, run):
-        answers(run, listing() + listing(), listing(), listing(router="OFFLINE"))
+    @pytest.mark.parametrize("code", [124, 1])
+    def test_of_a_session_that_was_cut_short_what_it_has_done_is_told(self, run, code):
+        run.side_effect = [
+            {"retcode": code, "stdout": listing() + "waiting\n", "stderr": ""},
+            {"retcode": 0, "stdout": listing(policy="MAINTENANCE"), "stderr": ""}]
+        with pytest.raises(CommandExecutionError, match="waiting(?s:.*)Its ls shows now: policy MAINT") as told:
+            cctrl.set_policy("MAINTENANCE")
+        assert "|connector" not in str(told.value), "how it was before is not what it has said"
+
+    def test_nor_is_that_known_from_one_that_goes_on_hanging(self, run):
+        run.return_value = {"retcode": 124, "stdout": "", "stderr": ""}
+        with pytest.raises(CommandExecutionError, match="What it has done is not known: cctrl did not end within"):
+            cctrl.set_policy("MAINTENANCE")
+
+    def test_routers_are_looked_at_told_and_waited_for(self, run):
+        answers(run, listing(), listing(), listing(router="OFFLINE"))
         seen = cctrl.set_routers("OFFLINE")
         states = [seen[when]["routers"]["connector@east1"]["state"] for when in ("before", "after")]
         assert states == ["ONLINE", "OFFLINE"]
-        assert [typed(run, call) for call in range(3)] == [["ls", "router * offline", "ls"], ["ls"], ["ls"]]
+        assert [typed(run, call) for call in range(3)] == [["ls"], ["router * offline", "ls"], ["ls"]]
+
+    def test_routers_that_are_so_already_are_left_alone(self, run):
+        answers(run, listing(router="ONLINE"))
+        seen = cctrl.set_routers("ONLINE")
+        assert seen["before"] == seen["after"] and typed(run) == ["ls"]
+
+    def test_a_router_that_is_not_listed_any_more_is_not_offline(self, run):
+        """It may be the listing that was cut off."""
+        two = "|connector@east1[1](ONLINE, created=0, active=0)|\n|connector@east2[1](ONLINE, created=0, active=0)|\n"
+        before = listing().replace("\nROUTERS:\n", f"\nROUTERS:\n{two}")
+        run.side_effect = [{"retcode": 0, "stdout": before, "stderr": ""}] + [
+            {"retcode": 0, "stdout": listing(router="OFFLINE"), "stderr": ""}] * 20
+        with pytest.raises(CommandExecutionError, match="does not show it"):
+            cctrl.set_routers("OFFLINE")
 
     def test_no_router_listed_proves_nothing(self, run):
         empty = listing(east1="master:ONLINE").replace("|connector@", "|nothing@@")
-        run.return_value = {"retcode": 0, "stdout": empty + empty, "stderr": ""}
+        run.return_value = {"retcode": 0, "stdout": empty, "stderr": ""}
         with pytest.raises(CommandExecutionError, match="does not show it"):
             cctrl.set_routers("OFFLINE")
 
@@ -404,13 +432,23 @@ class TestActing:
         assert [seen[when]["datasources"]["west3"]["state"] for when in ("before", "after")] == ["SHUNNED", "ONLINE"]
         assert [typed(run, call) for call in range(run.call_count)] == [
             ["ls"],
-            [*force, f"datasource west3 {how}", "datasource west3 online", "replicator west3 online", "ls"]]
+            [*force, f"datasource west3 {how}", "datasource west3 online", "ls"]]
+
+    def test_its_replicator_is_never_forced(self, run):
+        answers(run, listing(policy="MAINTENANCE", east1=f"master:{MANUALLY}", replicator="OFFLINE"),
+                listing(policy="MAINTENANCE", east1="master:ONLINE", replicator="OFFLINE"),
+                listing(policy="MAINTENANCE", east1="master:ONLINE"))
+        cctrl.bring_back("east1", "welcome")
+        assert [typed(run, call) for call in range(run.call_count)] == [
+            ["ls"], ["set force true", "datasource east1 welcome", "datasource east1 online", "ls"],
+            ["replicator east1 online", "ls"]]
 
     @pytest.mark.parametrize("words", [
         {"policy": "AUTOMATIC", "west3": f"slave:{MANUALLY}"},
         {"policy": "MAINTENANCE", "west3": "slave:SHUNNED(FAILED-OVER-TO-west1)"},
         {"policy": "MAINTENANCE", "west3": "slave:SHUNNED"},
         {"policy": "MAINTENANCE", "west3": "slave:FAILED(DATASERVER 'west3@west' STOPPED)"},
+        {"policy": "MAINTENANCE", "west3": "slave:FAILED(MANUALLY-SHUNNED)"},
     ])
     def test_online_is_not_typed_unseen_where_recover_may_do_more(self, run, words):
         answers(run, listing(**words, replicator="OFFLINE"), listing(**{**words, "west3": "slave:ONLINE"}))

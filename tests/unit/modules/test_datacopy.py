@@ -295,8 +295,9 @@ def test_a_copy_that_fails_while_it_is_waited_for(donor, jobs, job, rc):
 
 def test_sync_proves_the_copy(donor, jobs):
     donor["left"] = ["<f.st...... ibdata1\n"]
-    with pytest.raises(CommandExecutionError, match="east1 differs from this host after the copy: .*ibdata1"):
+    with pytest.raises(CommandExecutionError, match="east1 differs from this host after the copy: .*ibdata1$") as told:
         sync()
+    assert told.value.info == {"begun": True}
     assert jobs.order == [("begun", FILES_0), ("begun", REST), ("forgotten", FILES_0), ("forgotten", REST)]
     assert donor["told"] == []
 
@@ -353,9 +354,9 @@ STRANGE = [{"host": "east1 -oProxyCommand=x"}, {"host": "-e"}, {"site": "*"}, {"
 @pytest.mark.parametrize("keys, value, words", UNFIT.values(), ids=UNFIT)
 def test_sync_refuses(donor, jobs, function, keys, value, words):
     datahost.spoil(donor, keys, value)
-    with pytest.raises(CommandExecutionError, match=words):
+    with pytest.raises(CommandExecutionError, match=words) as told:
         getattr(datacopy, function)("east1", "east", "r-1")
-    assert jobs.order == donor["told"] == []
+    assert jobs.order == donor["told"] == [] and told.value.info is None
 
 
 @pytest.mark.parametrize("keys, value, words", UNFIT_THERE.values(), ids=UNFIT_THERE)

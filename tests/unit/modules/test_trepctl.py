@@ -614,7 +614,8 @@ def test_an_error_is_told_also_where_another_service_fails(replicator):
 def test_when_nothing_tells_what_became_of_them(replicator, goal, old, new, looks):
     replicator.state, shown = old, replicator.services
     replicator.services = lambda *words: shown(*words) if len(replicator.calls) == 1 else (1, "Connection failed")
-    with pytest.raises(CommandExecutionError, match="what became of them cannot be read.*does not run") as caught:
+    told = f"^{goal} was told to east, and what became of them cannot be read.*does not run"
+    with pytest.raises(CommandExecutionError, match=told) as caught:
         getattr(trepctl, goal)("east", "cluster")
     assert caught.value.info is None
     assert replicator.said() == [LOOK, f"east {goal}", LOOK]
@@ -713,6 +714,19 @@ def test_a_refused_reset_has_changed_nothing(replicator):
     with pytest.raises(CommandExecutionError, match="reset -all -y failed") as caught:
         trepctl.reset("east", "cluster")
     assert caught.value.info is None
+
+
+def test_a_refused_reset_is_told_in_the_tools_words_also_where_mysql_fails_then(replicator, monkeypatch):
+    replicator.state = "OFFLINE:NORMAL"
+
+    def reset(*_):
+        lost = create_autospec(mysqld.query, side_effect=CommandExecutionError("Lost connection to MySQL server"))
+        monkeypatch.setitem(trepctl.__salt__, "mysqld.query", lost)
+        return 1, "Operation failed: cannot remove THL dir"
+
+    replicator.reset = reset
+    with pytest.raises(CommandExecutionError, match="cannot remove THL dir"):
+        trepctl.reset("east", "cluster")
 
 
 @pytest.mark.parametrize("state, seqno", [("ONLINE", 7), ("OFFLINE:NORMAL", 3)])

@@ -57,6 +57,8 @@ class Nodes:
     def gather(self, minions, function, kwarg=None, timeout=60):
         # The arguments have to fit the function that the minion will call.
         inspect.signature(CALLED[function]).bind(**(kwarg or {}))
+        # What a node waits for by itself has to end there, with its words, before Salt gives the node up.
+        assert timeout > (kwarg or {}).get("timeout", 0)
         self.asked.append((function, tuple(minions)))
         self.kwargs[function] = kwarg
         if function == "trepctl.positions":

@@ -136,6 +136,8 @@ def test_copied_before_its_time(functions, test, result):
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is result and "not stopped" in ret["comment"]
     assert functions["datacopy.sync"].called is not test
+    # The guards have refused it, so nothing was changed there.
+    assert test or ret["changes"] == {}
 
 
 @pytest.mark.parametrize("test, result", [(True, None), (False, False)])
@@ -197,7 +199,9 @@ def test_a_copy_of_an_earlier_attempt_that_ends_just_now_is_told(functions, host
 
 
 def test_a_copy_that_fails_says_that_the_target_is_touched(functions):
-    functions["datacopy.sync"].side_effect = CommandExecutionError("No space left on device")
+    error = CommandExecutionError("No space left on device")
+    error.info = {"begun": True}
+    functions["datacopy.sync"].side_effect = error
     ret = datadir.copied("east1", "east", "r-1")
     assert ret["result"] is False and "No space left" in ret["comment"]
     assert ret["changes"]["east1"]["new"] == "not proved to be equal"

@@ -29,8 +29,12 @@ def names(prefix):
     return [name for name in _jobs() if name.startswith(prefix)]
 
 
+def stop_each(jobs):
+    return [name for name in jobs if stop(name)]
+
+
 def stop_all(prefix):
-    return [name for name in names(prefix) if stop(name)]
+    return stop_each(names(prefix))
 
 
 def wait(name, timeout):
