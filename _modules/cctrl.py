@@ -20,6 +20,8 @@ __virtualname__ = "cctrl"
 TOOL = "tungsten/tungsten-manager/bin/cctrl"
 SECONDS = 60
 HOST = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
+# Python refuses to read a number of thousands of digits.
+NUMBER = r"\d{1,18}"
 # The only lines that are ever typed into cctrl.
 COMMANDS = re.compile(
     r"ls|set force true|set policy (?:maintenance|automatic|manual)|router \* (?:offline|online)|"
@@ -34,16 +36,16 @@ STATES = (
 PROMPT = re.compile(r"^(?:\[(?:LOGICAL|PHYSICAL|ADMIN)[^\]]*\] /(?P<service>[^ >]*) ?> ?)+")
 COORDINATOR = re.compile(r"^(?P<prefix>[^\s:|\[]+:)?COORDINATOR\[(?P<host>[^:\]]+):(?P<policy>\w+):(?P<state>\w+)\]")
 ROUTER = re.compile(
-    rf"^(?P<name>[\w.-]+@(?P<host>{HOST}))\[(?P<pid>\d+)\]\((?P<state>\w+), created=(?P<created>\d+), "
-    r"active=(?P<active>\d+)\)$"
+    rf"^(?P<name>[\w.-]+@(?P<host>{HOST}))\[(?P<pid>{NUMBER})\]\((?P<state>\w+), created=(?P<created>{NUMBER}), "
+    rf"active=(?P<active>{NUMBER})\)$"
 )
 HEAD = re.compile(
     rf"^(?P<name>{HOST})\*?\((?P<composite>composite )?(?P<role>{ROLES}):(?P<state>{STATES})\b(?P<rest>.*)$"
 )
 # A host name so long that the box lost the state as well: it exists, and that is all that is known.
 CUT_HEAD = re.compile(rf"^(?P<name>{HOST})\((?P<composite>composite )?[a-z]*(?::[A-Z]*)?$")
-PROGRESS = re.compile(r"\bprogress=(-?\d+)")
-LATENCY = re.compile(r"\blatency=(-?\d+(?:\.\d+)?)")
+PROGRESS = re.compile(rf"\bprogress=(-?{NUMBER})(?!\d)")
+LATENCY = re.compile(rf"\blatency=(-?{NUMBER}(?:\.{NUMBER})?)(?!\d)")
 VERSION = re.compile(r"^(?:Continuent )?Tungsten (?:Clustering \(for MySQL\) |Cluster )?(\d+(?:\.\d+)+)", re.MULTILINE)
 
 
@@ -243,7 +245,7 @@ def _replicator(body):
 
 
 def _connections(body):
-    found = re.search(r"CONNECTIONS\(created=(\d+), active=(\d+)\)", body)
+    found = re.search(rf"CONNECTIONS\(created=({NUMBER}), active=({NUMBER})\)", body)
     return {"created": int(found[1]), "active": int(found[2])} if found else None
 
 

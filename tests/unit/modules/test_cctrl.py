@@ -146,6 +146,14 @@ class TestParse:
                 if key in ("role", "state", "manager", "dataserver"):
                     assert value in (None, whole[host][key])
 
+    def test_a_number_of_thousands_of_digits_is_not_read(self):
+        text = listing(east1="slave:ONLINE").replace("8805", "9" * 5000).replace("progress=3", "progress=" + "9" * 5000)
+        text = text.replace("active=0", "active=" + "9" * 5000)
+        found = cctrl.parse_ls(text)
+        source = found["datasources"]["east1"]
+        assert found["routers"] == {} and (source["progress"], source["connections"]) == (None, None)
+        assert source["latency"] == 0.5
+
     @settings(max_examples=200, deadline=None)
     @given(st.text(alphabet="|()[]:,= \nONLIEmaster1-COORDINATOR", max_size=200))
     def test_no_text_crashes_it(self, text):
