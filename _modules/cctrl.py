@@ -195,9 +195,10 @@ def _datasource(head, block):
     whole = " ".join(block[:first])
     body = " ".join(line.strip() for line in block[first:])
     progress, latency = PROGRESS.search(whole), LATENCY.search(whole)
-    vip = re.search(r"VIP=\(([^)]*)\)", whole)
+    vip = re.search(r"VIP=\(([^()]*)\)", whole)
     status = re.search(r"STATUS \[(\w+)\]", body)
-    reason = re.search(r"REASON\[(.*?)\](?= |$)", body)
+    # Only at its first place: an expression that looks for its end from each of many would take for ever.
+    reason = re.match(r"(.*?)\](?= |$)", body.partition("REASON[")[2])
     return {
         "role": head["role"] if head else None,
         "state": head["state"] if head else None,

@@ -1,5 +1,6 @@
 """cctrl: every known sample is read, nothing is invented, and no command counts before an ls shows it."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
@@ -153,6 +154,13 @@ class TestParse:
         source = found["datasources"]["east1"]
         assert found["routers"] == {} and (source["progress"], source["connections"]) == (None, None)
         assert source["latency"] == 0.5
+
+    @pytest.mark.parametrize("line", [
+        "|east1(slave:ONLINE) " + "VIP=(" * 40_000, "|east1(slave:ONLINE)\n|STATUS [OK]\n|" + "REASON[" * 30_000])
+    def test_a_bracket_that_is_opened_without_end_is_not_looked_for_for_ever(self, line):
+        began = time.monotonic()
+        source = cctrl.parse_ls(line)["datasources"]["east1"]
+        assert (source["vip"], source["alert_reason"]) == (None, None) and time.monotonic() - began < 3
 
     @settings(max_examples=200, deadline=None)
     @given(st.text(alphabet="|()[]:,= \nONLIEmaster1-COORDINATOR", max_size=200))
