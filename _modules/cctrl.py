@@ -44,8 +44,9 @@ HEAD = re.compile(
 )
 # A host name so long that the box lost the state as well: it exists, and that is all that is known.
 CUT_HEAD = re.compile(rf"^(?P<name>{HOST})\((?P<composite>composite )?[a-z]*(?::[A-Z]*)?$")
-PROGRESS = re.compile(rf"\bprogress=(-?{NUMBER})(?!\d)")
-LATENCY = re.compile(rf"\blatency=(-?{NUMBER}(?:\.{NUMBER})?)(?!\d)")
+# Where nothing follows, the number may have been cut off.
+PROGRESS = re.compile(rf"\bprogress=(-?{NUMBER})(?=[,)])")
+LATENCY = re.compile(rf"\blatency=(-?{NUMBER}(?:\.{NUMBER})?)(?=[,)])")
 VERSION = re.compile(r"^(?:Continuent )?Tungsten (?:Clustering \(for MySQL\) |Cluster )?(\d+(?:\.\d+)+)", re.MULTILINE)
 
 
@@ -238,10 +239,14 @@ def _whole(state):
 
 
 def _replicator(body):
-    found = re.search(r"REPLICATOR\(([^)]*)", body)
+    found = re.search(r"REPLICATOR\(([^)]*)(\)?)", body)
     if not found:
         return None
-    words = dict(part.strip().split("=", 1) for part in found[1].split(",") if "=" in part)
+    parts = found[1].split(",")
+    # Of a name that was cut off nobody knows whose it is; a state is whole or none.
+    if not found[2] and not _whole(parts[-1].strip().removeprefix("state=")):
+        parts.pop()
+    words = dict(part.strip().split("=", 1) for part in parts if "=" in part)
     return {"role": words.get("role"), "master": words.get("master"), "state": _whole(words.get("state"))}
 
 

@@ -147,6 +147,19 @@ class TestParse:
                 if key in ("role", "state", "manager", "dataserver"):
                     assert value in (None, whole[host][key])
 
+    @pytest.mark.parametrize("end, expected", [
+        ("progress=104", {"progress": None}),
+        ("progress=104,", {"progress": 104}),
+        ("latency=1.2", {"progress": 104, "latency": None}),
+        ("REPLICATOR(role=sla", {"replicator": {"role": None, "master": None, "state": None}}),
+        ("master=eas", {"replicator": {"role": "slave", "master": None, "state": None}}),
+        ("east1, state=ONLIN", {"replicator": {"role": "slave", "master": "east1", "state": None}}),
+    ])
+    def test_what_a_cut_has_left_of_a_number_or_a_name_is_none(self, end, expected):
+        text = read("generated/w80-slave-online.txt")
+        source = cctrl.parse_ls(text[: text.index(end) + len(end)])["datasources"]["east2"]
+        assert {key: source[key] for key in expected} == expected
+
     def test_a_number_of_thousands_of_digits_is_not_read(self):
         text = listing(east1="slave:ONLINE").replace("8805", "9" * 5000).replace("progress=3", "progress=" + "9" * 5000)
         text = text.replace("active=0", "active=" + "9" * 5000)
