@@ -47,6 +47,9 @@ CUT_HEAD = re.compile(rf"^(?P<name>{HOST})\((?P<composite>composite )?[a-z]*(?::
 # Where nothing follows, the number may have been cut off.
 PROGRESS = re.compile(rf"\bprogress=(-?{NUMBER})(?=[,)])")
 LATENCY = re.compile(rf"\blatency=(-?{NUMBER}(?:\.{NUMBER})?)(?=[,)])")
+COMPONENT = re.compile(r"\s*(?:MANAGER|REPLICATOR|DATASERVER)\(")
+# What a listing cannot show of one and the same in two ways.
+FACTS = ("role", "state", "manager", "replicator", "dataserver")
 VERSION = re.compile(r"^(?:Continuent )?Tungsten (?:Clustering \(for MySQL\) |Cluster )?(\d+(?:\.\d+)+)", re.MULTILINE)
 
 
@@ -67,7 +70,7 @@ def parse_ls(text):
 
     Returns the dictionary that ``ls`` returns. What the text does not show is None; nothing is guessed.
     Raises CommandExecutionError when the text holds neither a coordinator nor a datasource: an empty answer is not an
-    empty cluster.
+    empty cluster; and when one listing shows a router or a datasource in two ways.
 
     CLI Example:
 
@@ -143,7 +146,12 @@ def _listing(text, lines, about):
     coordinator = _coordinator(lines[0]) if lines else None
     found = {**about, "coordinator": coordinator, "routers": {}, "datasources": {}}
     for block in _blocks(lines):
-        _read_block(block, found)
+        kind, name, shown = _read_block(block)
+        known = found[kind].get(name, shown)
+        if shown is None or any(known.get(fact) != shown.get(fact) for fact in FACTS):
+            raise CommandExecutionError(
+                f"cctrl's answer to ls contradicts itself about {name}, as two that run into each other do:\n{_tail(text)}")
+        found[kind][name] = shown
     if not found["coordinator"] and not found["datasources"]:
         raise CommandExecutionError(f"cctrl's answer to ls cannot be read:\n{_tail(text)}")
     return found
@@ -174,20 +182,22 @@ def _blocks(lines):
     return blocks
 
 
-def _read_block(block, found):
+def _read_block(block):
+    """Whether it is of the routers or of the datasources, whose, and what it shows; None if that is of two."""
     router = ROUTER.match(block[0])
     if router:
-        found["routers"][router["name"]] = {
+        return "routers", router["name"], {
             "host": router["host"],
             "pid": int(router["pid"]),
             "state": router["state"],
             "created": int(router["created"]),
             "active": int(router["active"]),
         }
-        return
     head = HEAD.match(block[0])
     name = (head or CUT_HEAD.match(block[0]))["name"]
-    found["datasources"][name] = _datasource(head, block)
+    components = [line.strip().partition("(")[0] for line in block if COMPONENT.match(line)]
+    twice = len(set(components)) < len(components)
+    return "datasources", name, None if twice else _datasource(head, block)
 
 
 def _datasource(head, block):

@@ -37,6 +37,17 @@ def only(name):
     return next(iter(sources.values()))
 
 
+def listing(policy="AUTOMATIC", router="ONLINE", replicator="ONLINE", dataserver="ONLINE", **sources):
+    """What ls prints, in short."""
+    boxes = "".join(
+        f"|{host}({head}, progress=3, latency=0.5)   |\n|STATUS [OK] [2025/01/24 02:59:42 PM UTC]  |\n"
+        f"|  MANAGER(state=ONLINE)   |\n|  REPLICATOR(role={head.split(':')[0]}, state={replicator})   |\n"
+        f"|  DATASERVER(state={dataserver})   |\n|  CONNECTIONS(created=0, active=0)  |\n"
+        for host, head in sources.items())
+    return (f"[LOGICAL:EXPERT] /east > \nCOORDINATOR[east1:{policy}:ONLINE]\n\nROUTERS:\n"
+            f"|connector@east1[8805]({router}, created=0, active=0)  |\n\nDATASOURCES:\n{boxes}\n")
+
+
 class TestParse:
     @pytest.mark.parametrize("path", LISTINGS, ids=lambda path: path.name)
     def test_no_state_that_is_not_in_the_text(self, path):
@@ -160,6 +171,20 @@ class TestParse:
         source = cctrl.parse_ls(text[: text.index(end) + len(end)])["datasources"]["east2"]
         assert {key: source[key] for key in expected} == expected
 
+    @pytest.mark.parametrize("other", [
+        listing(policy="MAINTENANCE", router="OFFLINE", east1="master:ONLINE"),
+        listing(east1="master:SHUNNED(MANUALLY-SHUNNED)"),
+        listing(replicator="OFFLINE", east1="master:ONLINE"),
+    ])
+    def test_two_listings_line_by_line_are_refused(self, other):
+        mixed = zip(listing(east1="master:ONLINE").splitlines(), other.splitlines())
+        with pytest.raises(CommandExecutionError, match="contradicts itself about (connector@)?east1"):
+            cctrl.parse_ls("\n".join(line for pair in mixed for line in pair))
+
+    def test_what_a_listing_shows_twice_alike_is_read(self):
+        boxes = listing(east1="master:ONLINE", east2="slave:ONLINE").partition("ROUTERS:\n")[2]
+        assert cctrl.parse_ls(boxes + boxes) == cctrl.parse_ls(boxes)
+
     def test_a_number_of_thousands_of_digits_is_not_read(self):
         text = listing(east1="slave:ONLINE").replace("8805", "9" * 5000).replace("progress=3", "progress=" + "9" * 5000)
         text = text.replace("active=0", "active=" + "9" * 5000)
@@ -242,17 +267,6 @@ class TestParseChange:
     def test_one_listing_is_not_two(self, echo, answers):
         with pytest.raises(CommandExecutionError, match="cannot be read, it does not hold"):
             cctrl.parse_change(printed(echo, *answers))
-
-
-def listing(policy="AUTOMATIC", router="ONLINE", replicator="ONLINE", dataserver="ONLINE", **sources):
-    """What ls prints, in short."""
-    boxes = "".join(
-        f"|{host}({head}, progress=3, latency=0.5)   |\n|STATUS [OK] [2025/01/24 02:59:42 PM UTC]  |\n"
-        f"|  MANAGER(state=ONLINE)   |\n|  REPLICATOR(role={head.split(':')[0]}, state={replicator})   |\n"
-        f"|  DATASERVER(state={dataserver})   |\n|  CONNECTIONS(created=0, active=0)  |\n"
-        for host, head in sources.items())
-    return (f"[LOGICAL:EXPERT] /east > \nCOORDINATOR[east1:{policy}:ONLINE]\n\nROUTERS:\n"
-            f"|connector@east1[8805]({router}, created=0, active=0)  |\n\nDATASOURCES:\n{boxes}\n")
 
 
 @pytest.fixture
