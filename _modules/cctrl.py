@@ -169,15 +169,18 @@ def _is_composite(text, lines):
 
 def _blocks(lines):
     """Group box lines by the head they belong to: a router, or a datasource with all its lines."""
-    blocks = []
+    blocks, inside = [], False
     for line in lines:
         if not line.startswith("|"):
+            # Behind its boxes stands an empty line. What follows without a head that can be read is somebody else's.
+            inside = inside and line.startswith("+")
             continue
         inner = line[1:].rstrip()
         inner = (inner[:-1] if inner.endswith("|") else inner).rstrip()
         if ROUTER.match(inner) or HEAD.match(inner) or CUT_HEAD.match(inner):
             blocks.append([inner])
-        elif blocks and inner:
+            inside = True
+        elif inside and inner:
             blocks[-1].append(inner)
     return blocks
 

@@ -185,6 +185,11 @@ class TestParse:
         boxes = listing(east1="master:ONLINE", east2="slave:ONLINE").partition("ROUTERS:\n")[2]
         assert cctrl.parse_ls(boxes + boxes) == cctrl.parse_ls(boxes)
 
+    def test_boxes_without_a_head_are_not_those_of_the_datasource_before(self):
+        witness, slave = read("generated/w80-witness.txt"), read("generated/w80-slave-online.txt")
+        found = cctrl.parse_ls(f"{witness}\n{slave.replace('ONLINE', chr(27) + '[32mONLINE', 1)}")["datasources"]
+        assert found == cctrl.parse_ls(witness)["datasources"]
+
     def test_a_number_of_thousands_of_digits_is_not_read(self):
         text = listing(east1="slave:ONLINE").replace("8805", "9" * 5000).replace("progress=3", "progress=" + "9" * 5000)
         text = text.replace("active=0", "active=" + "9" * 5000)
