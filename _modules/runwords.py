@@ -10,6 +10,9 @@ import salt.utils.json
 __virtualname__ = "runwords"
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
+# As rsync --info=progress2 writes it; the numbers are no longer than those of anything that can be copied.
+PROGRESS = re.compile(
+    r"^[ \t]*(\d[\d,]{0,30})[ \t]+(\d\d?|100)%[ \t]+(\d{1,9}(?:\.\d{1,9})?)([kMGT]?)B/s", re.ASCII | re.MULTILINE)
 COMMAND = "salt-run state.orch orch.reprovision"
 
 
@@ -166,8 +169,7 @@ def copy_progress(logs):
 
         salt-run salt.cmd runwords.copy_progress '["1,234,567  45%  10.00MB/s  0:00:10"]'
     """
-    told = [lines[-1] for log in logs
-            if (lines := re.findall(r"^\s*([\d,]+)\s+(\d{1,3})%\s+([\d.]+)([kMGT]?)B/s", log or "", re.MULTILINE))]
+    told = [lines[-1] for log in logs if (lines := PROGRESS.findall(log or ""))]
     if not told:
         return {}
     sent = [int(each[0].replace(",", "")) for each in told]

@@ -3,6 +3,7 @@
 import copy
 import json
 import shlex
+import time
 from unittest.mock import create_autospec
 
 import pytest
@@ -183,6 +184,18 @@ def test_progress_is_what_rsync_said_last(logs, expected):
 ])
 def test_of_several_that_go_side_by_side_it_is_of_all_together(logs, expected):
     assert tuple(runwords.copy_progress(logs).values()) == expected
+
+
+@pytest.mark.parametrize("log", [
+    ",,  45%  1.00MB/s", "1,000  45%  1.0.0MB/s", f"1,000  45%  {'9' * 400}MB/s", f"{'9' * 5000}  45%  1.00MB/s",
+    "1,000  450%  1.00MB/s"])
+def test_what_is_no_progress_is_none(log):
+    assert runwords.copy_progress([log]) == {}
+
+
+def test_empty_lines_are_not_gone_through_again_and_again():
+    began = time.monotonic()
+    assert runwords.copy_progress(["\n" * 200_000]) == {} and time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("seconds, told", [
