@@ -15,9 +15,9 @@ MOST_CHARACTERS = 500
 # Where a replicator's message ends and the statement that it quotes begins, with whatever was written to the tables.
 STATEMENT = re.compile(r"\n|\bFailing statement|\bQuery: '")
 ARGUMENTS = re.compile(r"\bArguments:")
-# The last quote may be missing, as what was cut.
+# The last quote may be missing, as what was cut, perhaps inside of an escape.
 LITERAL = re.compile(
-    r"""'(?:[^'\\]|\\.|'')*(?:'|$)|"(?:[^"\\]|\\.|"")*(?:"|$)|\b0x[0-9a-f]+|\b\d+(?:\.\d+)?\b""", re.I | re.S
+    r"""'(?:[^'\\]|\\.|'')*(?:'|\\?$)|"(?:[^"\\]|\\.|"")*(?:"|\\?$)|\b0x[0-9a-f]+|\b\d+(?:\.\d+)?\b""", re.I | re.S
 )
 # A quote inside a word, as in "can't", begins nothing.
 QUOTED = re.compile(r"(?<!\w)'[^'\n]*'")

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -337,6 +338,18 @@ def test_alarming():
              ("well", "error", "vanished", "offline", "late", "stalled", "unloaded")}
     assert set(driftsigns.alarming(signs)) == {"error", "vanished", "unloaded", "late", "stalled"}
     assert driftsigns.alarming({}) == {}
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_literal_that_was_cut_inside_of_an_escape_is_not_told(quote):
+    what = sign(failed(f"Failing statement: INSERT INTO t VALUES ({quote}Mrs. Miller\\"))["what"]
+    assert "Miller" not in what and what.endswith("VALUES (?")
+
+
+def test_a_literal_of_nothing_but_escapes_is_gone_through_once():
+    began = time.monotonic()
+    sign(failed("Failing statement: " + "\\'" * 100_000 + "\\"))
+    assert time.monotonic() - began < 3
 
 
 @given(st.text(max_size=300), st.text(max_size=300) | st.none())
