@@ -174,7 +174,8 @@ def copy_progress(logs):
         return {}
     sent = [int(each[0].replace(",", "")) for each in told]
     # As much as it will be, as far as it can be told from how much of it that is.
-    whole = sum(so_far * 100 / int(each[1]) for so_far, each in zip(sent, told) if int(each[1]))
+    # At 0% it is less than one of a hundred parts: half of one is as good a guess as any.
+    whole = sum(so_far * 100 / (int(each[1]) or 0.5) for so_far, each in zip(sent, told))
     rate = sum(float(each[2]) * 1024 ** " kMGT".index(each[3] or " ") for each in told)
     return {"bytes": sum(sent), "percent": round(sum(sent) * 100 / whole) if whole else 0,
             "rate": f"{size(round(rate))}/s"}

@@ -180,6 +180,7 @@ def test_progress_is_what_rsync_said_last(logs, expected):
     ([LATE, LATE], (180, 100, "4.1 kB/s")),
     # One has all of it behind it, the other one nothing: how much that is nobody knows yet.
     ([LATE, "0  0%  0.00kB/s  0:00:00"], (90, 100, "2.0 kB/s")),
+    (["1,000  50%  1.00kB/s  0:00:01", "3,000,000,000  0%  1.00kB/s  0:00:01"], (3000001000, 1, "2.0 kB/s")),
     (["1,000  99%  1.00GB/s  0:00:01", "1  1%  1.00kB/s  0:00:01"], (1001, 90, "1.1 GB/s")),
 ])
 def test_of_several_that_go_side_by_side_it_is_of_all_together(logs, expected):
