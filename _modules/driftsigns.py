@@ -11,6 +11,8 @@ __virtualname__ = "driftsigns"
 
 ALARMING = ("error", "vanished", "unloaded", "late", "stalled")
 MOST_CHARACTERS = 500
+# What is wrong stands at a message's beginning; what follows may be all of a row.
+MOST_READ = 100_000
 
 # Where a replicator's message ends and the statement that it quotes begins, with whatever was written to the tables.
 STATEMENT = re.compile(r"\n|\bFailing statement|\bQuery: '")
@@ -166,7 +168,7 @@ def _error(now):
     for message in (now.get("pendingError"), now.get("pendingExceptionMessage")):
         if not message:
             continue
-        message = message.strip()
+        message = message.strip()[:MOST_READ]
         begins = STATEMENT.search(message)
         head, statement = (message[:begins.start()], message[begins.start():]) if begins else (message, "")
         # A value out of a row must not speak for the server, and is nobody's business.

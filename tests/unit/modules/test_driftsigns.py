@@ -352,6 +352,12 @@ def test_a_literal_of_nothing_but_escapes_is_gone_through_once():
     assert time.monotonic() - began < 3
 
 
+def test_of_a_message_of_megabytes_only_the_beginning_is_read():
+    began = time.monotonic()
+    found = sign(failed("Duplicate entry '1' for key 'PRIMARY' " + "table " * 1_000_000))
+    assert found["data"] and time.monotonic() - began < 5
+
+
 @given(st.text(max_size=300), st.text(max_size=300) | st.none())
 def test_any_message_is_judged(error, message):
     found = sign(failed(error, message))
