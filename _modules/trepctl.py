@@ -53,6 +53,9 @@ DECIMAL = {
     "timeInStateSeconds",
     "uptimeSeconds",
 }
+# As Java writes them. Python would take more for a number: nan, which is not later than anything, or 1_0.
+INTEGER = re.compile(r"-?[0-9]{1,19}")
+NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?(?:E-?[0-9]{1,2})?")
 BOOLEAN = {"autoRecoveryEnabled", "started", "useSSLConnection"}
 INI_FILES = ("/etc/tungsten/tungsten*.ini", "/etc/tungsten.ini")
 INI_SIGN = re.compile(
@@ -110,15 +113,12 @@ def _ask(which, *words, seconds=READ_SECONDS):
 
 
 def _value(key, text):
-    if text is None or text in ("NONE", "", "Unknown"):
+    if text in ("NONE", "", "Unknown"):
         return None
-    try:
-        if key in WHOLE:
-            return int(text)
-        if key in DECIMAL:
-            return float(text)
-    except ValueError:
-        return None
+    if key in WHOLE:
+        return int(text) if INTEGER.fullmatch(text) else None
+    if key in DECIMAL:
+        return float(text) if NUMBER.fullmatch(text) else None
     return text == "true" if key in BOOLEAN else text
 
 
@@ -131,10 +131,19 @@ def _blocks(text):
         return None
     try:
         answer, _ = json.JSONDecoder(strict=False).raw_decode(text, begins.start())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     blocks = answer if isinstance(answer, list) else [answer]
-    return blocks if all(isinstance(block, dict) for block in blocks) else None
+    if not all(isinstance(block, dict) for block in blocks):
+        return None
+    return [{key: _text(value) for key, value in block.items()} for block in blocks]
+
+
+def _text(value):
+    """It writes everything as text; what another version may write as JSON's own true, 1 or null is told like it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _tables(text):

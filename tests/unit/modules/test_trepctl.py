@@ -139,6 +139,29 @@ def test_what_is_no_answer_is_never_an_empty_one(text):
             parse(text)
 
 
+@pytest.mark.parametrize("value", [
+    "Infinity", "NaN", "[1]", "{}", '"nan"', '"1_0"', "true", "null", "1e999", "9" * 4000, '"' + "9" * 5000 + '"'])
+def test_what_is_no_number_is_none(value):
+    found = trepctl.parse_status(f'{{"serviceName": "east", "appliedLastSeqno": {value}, "appliedLatency": {value}}}')
+    assert (found["appliedLastSeqno"], found["appliedLatency"]) == (None, None)
+
+
+def test_json_that_has_values_of_its_own_says_the_same_as_text():
+    own = '[{"serviceName": "east", "started": true, "appliedLastSeqno": 7, "appliedLatency": 1.5, "state": null}]'
+    text = ('[{"serviceName": "east", "started": "true", "appliedLastSeqno": "7", "appliedLatency": "1.5", '
+            '"state": ""}]')
+    assert trepctl.parse_services(own) == trepctl.parse_services(text)
+    assert trepctl.parse_services(own)["east"]["started"] is True
+    assert trepctl.parse_status('{"appliedLatency": "9.0E-4"}') == {"appliedLatency": 0.0009}
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000])
+def test_a_nest_without_end_is_refused(text):
+    for parse in (trepctl.parse_services, trepctl.parse_status):
+        with pytest.raises(CommandExecutionError, match="not an answer of trepctl"):
+            parse(text)
+
+
 @given(st.text(max_size=200), st.sampled_from(["", "Processing services command...\n", "[", "{"]))
 def test_a_parser_reads_or_refuses_whatever_it_gets(text, before):
     for parse in (trepctl.parse_services, trepctl.parse_status):
