@@ -147,25 +147,33 @@ def _text(value):
 
 
 def _tables(text):
-    blocks, key, indent = [], None, 0
-    for line in text.splitlines()[1:]:
+    blocks, value, indent = [], None, 0
+    lines = text.splitlines(keepends=True)[1:]
+    finished = any(line.startswith("Finished ") for line in lines)
+    for line in lines:
+        # without its last line the answer is cut short; what is there may still hold what the caller needs, but not
+        # the line in which it was cut: ONLINE may be what is left of another state, 12 of 1234
+        if line.startswith("Finished ") or not (finished or line.endswith(("\n", "\r"))):
+            break
+        line = line.rstrip("\r\n")
         row = ROW.fullmatch(line)
-        if line.startswith("Finished "):
-            return blocks
         if HEAD.match(line):
             blocks.append({})
-            key = None
+            value = None
         elif row:
             if not blocks:
                 blocks.append({})
-            key, value = row.groups()
-            blocks[-1][key] = value
+            if row[1] in blocks[-1]:
+                # two answers have run into each other
+                return None
+            value = blocks[-1][row[1]] = [row[2]]
             indent = row.start(2)
-        elif key and line.startswith(" "):
+        elif value and line.startswith(" "):
             # the next line of a message of several, set under the first one
-            blocks[-1][key] += "\n" + (line[indent:] if line[:indent].isspace() else line.strip())
-    # without its last line the answer is cut short; what is there may still hold what the caller needs
-    return blocks or None
+            value.append(line[indent:] if line[:indent].isspace() else line.strip())
+    if not blocks and not finished:
+        return None
+    return [{key: "\n".join(value) for key, value in block.items()} for block in blocks]
 
 
 def parse_services(text):
@@ -189,7 +197,9 @@ def parse_services(text):
     Manual: cmdline-tools-trepctl-command-services.
     """
     blocks = _blocks(text)
-    if blocks is None or any(not block.get("serviceName") for block in blocks):
+    names = {block.get("serviceName") for block in blocks or []}
+    # Of a service that is told of twice nobody knows which is true.
+    if blocks is None or not all(names) or len(names) < len(blocks):
         raise CommandExecutionError(f"This is not an answer of trepctl services: {text.strip()[-1000:]!r}")
     return {block["serviceName"]: _typed(block) for block in blocks}
 

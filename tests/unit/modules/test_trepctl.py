@@ -162,6 +162,40 @@ def test_a_nest_without_end_is_refused(text):
             parse(text)
 
 
+@pytest.mark.parametrize("end, expected", [
+    ("appliedLastSeqno: 4", {}),
+    ("appliedLastSeqno: 4\n", {"appliedLastSeqno": 4}),
+    ("state           : ONLINE", {"serviceName": "east"}),
+    ("state           : ONLINE\n", {"serviceName": "east", "state": "ONLINE"}),
+])
+def test_the_line_in_which_a_table_was_cut_is_not_read(end, expected):
+    text = printed("001-services")
+    found = trepctl.parse_status(text[: text.index(end) + len(end)])
+    assert {key: found.get(key) for key in expected} == expected and ("state" in found) is ("state" in expected)
+    assert ("appliedLastSeqno" in found) is (end != "appliedLastSeqno: 4")
+
+
+def test_tables_that_have_run_into_each_other_are_refused():
+    lines = printed("001-services").splitlines(keepends=True)
+    other = [line.replace("ONLINE", "OFFLINE:NORMAL") for line in lines]
+    mixed = "".join([*lines[:3], *(line for pair in zip(lines[3:], other[3:]) for line in pair)])
+    for parse in (trepctl.parse_services, trepctl.parse_status):
+        with pytest.raises(CommandExecutionError, match="not an answer of trepctl"):
+            parse(mixed)
+
+
+def test_a_service_that_is_told_of_twice_is_refused():
+    with pytest.raises(CommandExecutionError, match="not an answer of trepctl services"):
+        trepctl.parse_services('[{"serviceName": "east", "state": "ONLINE"}, {"serviceName": "east"}]')
+
+
+def test_a_message_of_very_many_lines_is_read_in_no_time():
+    began = time.monotonic()
+    found = trepctl.parse_status(
+        "Processing status command...\nNAME          VALUE\npendingError: x\n" + "              abc\n" * 300_000)
+    assert found["pendingError"].count("\nabc") == 300_000 and time.monotonic() - began < 4
+
+
 @given(st.text(max_size=200), st.sampled_from(["", "Processing services command...\n", "[", "{"]))
 def test_a_parser_reads_or_refuses_whatever_it_gets(text, before):
     for parse in (trepctl.parse_services, trepctl.parse_status):
