@@ -305,6 +305,9 @@ def status(service, which):
     Manual: cmdline-tools-trepctl-command-status.
     """
     now = parse_status(_ask(which, "-service", _service(service), "status", "-json"))
+    if now.get("serviceName") != service:
+        told = str(now.get("serviceName"))[:100]
+        raise CommandExecutionError(f"{_home(which)}: trepctl was asked for service {service}, and tells of {told!r}")
     if not now.get("state"):
         raise CommandExecutionError(f"{_home(which)}: trepctl does not tell the state of service {service}")
     return now

@@ -685,6 +685,12 @@ def test_a_command_that_hangs_is_given_up_and_what_became_of_it_looked_for(repli
     assert replicator.said() == [LOOK, "east offline", LOOK]
 
 
+def test_the_status_of_another_service_is_no_answer(replicator):
+    replicator.shown = lambda: {"serviceName": "north", "state": "ONLINE"}
+    with pytest.raises(CommandExecutionError, match="was asked for service east, and tells of 'north'"):
+        trepctl.status("east", "cluster")
+
+
 def test_an_answer_without_a_state_is_none(replicator):
     replicator.shown = lambda: {"serviceName": "east", "state": ""}
     for function in (trepctl.offline, trepctl.online):
