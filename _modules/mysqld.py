@@ -37,7 +37,7 @@ def __virtual__():
 
 def _tail(result):
     text = "\n".join(part for part in (result.get("stdout", ""), result.get("stderr", "")) if part).strip()
-    return "\n".join(text.splitlines()[-15:]) or "(no output)"
+    return "\n".join(line[:500] for line in text.splitlines()[-15:]) or "(no output)"
 
 
 def _run(argv, seconds=60, **kwargs):

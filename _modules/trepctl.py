@@ -94,7 +94,8 @@ def _run(which, *words, seconds=READ_SECONDS):
 def _words(result):
     """What trepctl said; its errors are on stdout."""
     text = "\n".join(part.strip() for part in (result["stdout"], result["stderr"]) if part.strip())
-    return "\n".join(text.splitlines()[-15:]) or "(no output)"
+    # A line may hold a statement with all of its rows.
+    return "\n".join(line[:500] for line in text.splitlines()[-15:]) or "(no output)"
 
 
 def _ask(which, *words, seconds=READ_SECONDS):

@@ -98,6 +98,13 @@ def test_query_reads_rows_and_keeps_the_statement_off_the_command_line(host):
     assert kwargs["output_loglevel"] == "quiet"
 
 
+def test_of_a_clients_words_without_end_the_beginning_is_quoted(host):
+    host.answers = {"mariadb": (1, "", "ERROR 1064 (42000): " + "x" * 10_000_000)}
+    with pytest.raises(CommandExecutionError, match="ERROR 1064") as caught:
+        mysqld.query("SELECT 1")
+    assert len(str(caught.value)) < 1000
+
+
 def test_query_quotes_the_client_and_names_a_time_out(host):
     host.answers = {"mariadb": (1, "", "ERROR 1045 (28000): Access denied")}
     with pytest.raises(CommandExecutionError, match="ERROR 1045"):

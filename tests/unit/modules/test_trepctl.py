@@ -691,6 +691,13 @@ def test_the_status_of_another_service_is_no_answer(replicator):
         trepctl.status("east", "cluster")
 
 
+def test_of_words_without_end_the_beginning_is_quoted(replicator):
+    replicator.offline = lambda *_: (1, "Operation failed: " + "word " * 2_000_000)
+    with pytest.raises(CommandExecutionError, match="Operation failed: word word") as caught:
+        trepctl.offline("east", "cluster", timeout=5)
+    assert len(str(caught.value)) < 1000
+
+
 def test_an_answer_without_a_state_is_none(replicator):
     replicator.shown = lambda: {"serviceName": "east", "state": ""}
     for function in (trepctl.offline, trepctl.online):
