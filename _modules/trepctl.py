@@ -156,6 +156,9 @@ def _tables(text):
         # the line in which it was cut: ONLINE may be what is left of another state, 12 of 1234
         if line.startswith("Finished ") or not (finished or line.endswith(("\n", "\r"))):
             break
+        if PROCESSING.match(line):
+            # another answer has run into this one
+            return None
         line = line.rstrip("\r\n")
         row = ROW.fullmatch(line)
         if HEAD.match(line):
@@ -165,7 +168,6 @@ def _tables(text):
             if not blocks:
                 blocks.append({})
             if row[1] in blocks[-1]:
-                # two answers have run into each other
                 return None
             value = blocks[-1][row[1]] = [row[2]]
             indent = row.start(2)

@@ -178,10 +178,14 @@ def test_the_line_in_which_a_table_was_cut_is_not_read(end, expected):
 def test_tables_that_have_run_into_each_other_are_refused():
     lines = printed("001-services").splitlines(keepends=True)
     other = [line.replace("ONLINE", "OFFLINE:NORMAL") for line in lines]
-    mixed = "".join([*lines[:3], *(line for pair in zip(lines[3:], other[3:]) for line in pair)])
+    mixed = [*lines[:3], *(line for pair in zip(lines[3:], other[3:]) for line in pair)]
+    # The name of the one stands above the state of the other.
+    west = [line.replace("east", "west") for line in other]
+    late = [*lines[:-3], *west[:-3], *lines[-3:], *west[-3:]]
     for parse in (trepctl.parse_services, trepctl.parse_status):
-        with pytest.raises(CommandExecutionError, match="not an answer of trepctl"):
-            parse(mixed)
+        for text in (mixed, late):
+            with pytest.raises(CommandExecutionError, match="not an answer of trepctl"):
+                parse("".join(text))
 
 
 def test_a_service_that_is_told_of_twice_is_refused():
