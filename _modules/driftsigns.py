@@ -16,7 +16,9 @@ MOST_READ = 100_000
 
 # Where a replicator's message ends and the statement that it quotes begins, with whatever was written to the tables.
 STATEMENT = re.compile(r"\n|\bFailing statement|\bQuery: '")
-ARGUMENTS = re.compile(r"\bArguments:")
+# Values without a statement, or a statement in quotes beside which those of its own literals are not escaped: which of
+# it are values cannot be told.
+VALUES = re.compile(r"\bArguments:|\bQuery: '")
 # The last quote may be missing, as what was cut, perhaps inside of an escape.
 LITERAL = re.compile(
     r"""'(?:[^'\\]|\\.|'')*(?:'|\\?$)|"(?:[^"\\]|\\.|"")*(?:"|\\?$)|\b0x[0-9a-f]+|\b\d+(?:\.\d+)?\b""", re.I | re.S
@@ -175,7 +177,7 @@ def _error(now):
         head = VALUE.sub(r"\1'?'", head)
         heads.append(head)
         # An event is read by many: of the statement only its shape is told, not what it writes.
-        shape = LITERAL.sub("?", ARGUMENTS.split(statement)[0])
+        shape = LITERAL.sub("?", VALUES.split(statement)[0])
         # the first message often ends with the second one's beginning
         known = said and head in said[0]
         said.append(" ".join(f"{'' if known else head} {shape}".split()))

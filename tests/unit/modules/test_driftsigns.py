@@ -346,6 +346,11 @@ def test_a_literal_that_was_cut_inside_of_an_escape_is_not_told(quote):
     assert "Miller" not in what and what.endswith("VALUES (?")
 
 
+def test_a_statement_in_quotes_does_not_tell_its_literals():
+    what = sign(failed("Error on query. Default database: 'shop'. Query: 'INSERT INTO t VALUES ('Miller')'"))["what"]
+    assert what.endswith("Error on query. Default database: 'shop'.")
+
+
 def test_a_literal_of_nothing_but_escapes_is_gone_through_once():
     began = time.monotonic()
     sign(failed("Failing statement: " + "\\'" * 100_000 + "\\"))
