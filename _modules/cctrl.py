@@ -150,7 +150,7 @@ def _listing(text, lines, about):
         known = found[kind].get(name, shown)
         if shown is None or any(known.get(fact) != shown.get(fact) for fact in FACTS):
             raise CommandExecutionError(
-                f"cctrl's answer to ls contradicts itself about {name}, as two that run into each other do:\n{_tail(text)}")
+                f"cctrl's answer to ls contradicts itself about {name}, as two in each other do:\n{_tail(text)}")
         found[kind][name] = shown
     if not found["coordinator"] and not found["datasources"]:
         raise CommandExecutionError(f"cctrl's answer to ls cannot be read:\n{_tail(text)}")

@@ -244,9 +244,9 @@ for _ in range(5000):
     "sites:east:user", "sites:east:service", "sites:east:nodes", "sites:east:mysql", "sites:east:on_drift",
     "reprovision:failed", "reprovision:donor", "reprovision:definitive"])
 def test_a_value_of_any_size_is_a_fault_in_few_words(path, value):
-    for given in (value, [value, value], {"h": value}):
+    for each in (value, [value, value], {"h": value}):
         with pytest.raises(CommandExecutionError, match=f"\n  tungsten:{path}") as caught:
-            topology.merge(changed(path, given), {})
+            topology.merge(changed(path, each), {})
         assert len(str(caught.value)) < 3000
 
 
