@@ -52,8 +52,9 @@ def within(seconds, parse, text):
 # --- damage
 
 
-DIRT = ["\0", "\t", "\r", "\r\n", "\n", "\x1b[32m", "\x1b[0m", "\x85", "\u2028", "\N{REPLACEMENT CHARACTER}", "é", "1" * 5000,
-        "|", "(", ")", "[", "]", "=", ",", ":", "+", " ", '"', "{", "}", "ONLINE", "SHUNNED", "COORDINATOR["]  # fmt: skip
+DIRT = ["\0", "\t", "\r", "\r\n", "\n", "\x1b[32m", "\x1b[0m", "\x85", "\u2028", "\N{REPLACEMENT CHARACTER}", "é",
+        "1" * 5000, "|", "(", ")", "[", "]", "=", ",", ":", "+", " ", '"', "{", "}", "ONLINE", "SHUNNED",
+        "COORDINATOR["]  # fmt: skip
 
 
 @st.composite
@@ -121,7 +122,7 @@ def sites(draw, hosts=("east1", "east2", "east3")):
         f"COORDINATOR[east1:{policy}:ONLINE]\n\nROUTERS:\n"
         + boxes(
             [
-                f"connector@{host}[{draw(st.integers(1, 99999))}]({draw(short.filter(str.isalpha))}, created=0, active=0)"
+                f"connector@{host}[{draw(st.integers(1, 999))}]({draw(short.filter(str.isalpha))}, created=0, active=0)"
                 for host in hosts
             ]
         )
@@ -132,7 +133,8 @@ def sites(draw, hosts=("east1", "east2", "east3")):
         master = ", master=east1" if role == "slave" else ""
         text += boxes(
             [
-                f"{host}({role}:{draw(state)}, progress={draw(st.integers(0, 10**9))}, latency={draw(st.integers(0, 999))}.5)",
+                f"{host}({role}:{draw(state)}, progress={draw(st.integers(0, 999))}, "
+                f"latency={draw(st.integers(0, 999))}.5)",
                 "STATUS [OK] [2025/01/24 02:59:42 PM UTC]",
             ],
             [
@@ -243,7 +245,8 @@ def test_other_ends_of_lines_and_a_dirty_banner_change_nothing(text, end, banner
 BEGUN = ["", "|", "|east1", "|east1(", "|east1(slave:ONLINE", "|east1(slave:ONLINE(", "|east1(slave:ONLINE)|\n|",
          "|east1(slave:ONLINE)|\n|STATUS [", "|connector@east1[", "[LOGICAL", "COORDINATOR[", "east:COORDINATOR[",
          "Tungsten Clustering (for MySQL) "]  # fmt: skip
-ENDLESS = [*"(|[=+ \n\r\t)],:a1@.", "VIP=(", "REASON[", "REPLICATOR(", "STATUS [", "progress=", "latency=1.", "COORDINATOR[a:",
+ENDLESS = [*"(|[=+ \n\r\t)],:a1@.", "VIP=(", "REASON[", "REPLICATOR(", "STATUS [", "progress=", "latency=1.",
+           "COORDINATOR[a:",
            "[LOGICAL] / > ", "MANAGER(state=", "connector@a[", "a(slave:", "(composite "]  # fmt: skip
 
 
