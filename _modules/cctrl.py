@@ -20,6 +20,8 @@ __virtualname__ = "cctrl"
 TOOL = "tungsten/tungsten-manager/bin/cctrl"
 SECONDS = 60
 HOST = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
+# Python refuses to read a number of thousands of digits.
+NUMBER = r"\d{1,18}"
 # The only lines that are ever typed into cctrl.
 COMMANDS = re.compile(
     r"ls|set force true|set policy (?:maintenance|automatic|manual)|router \* (?:offline|online)|"
@@ -34,16 +36,20 @@ STATES = (
 PROMPT = re.compile(r"^(?:\[(?:LOGICAL|PHYSICAL|ADMIN)[^\]]*\] /(?P<service>[^ >]*) ?> ?)+")
 COORDINATOR = re.compile(r"^(?P<prefix>[^\s:|\[]+:)?COORDINATOR\[(?P<host>[^:\]]+):(?P<policy>\w+):(?P<state>\w+)\]")
 ROUTER = re.compile(
-    rf"^(?P<name>[\w.-]+@(?P<host>{HOST}))\[(?P<pid>\d+)\]\((?P<state>\w+), created=(?P<created>\d+), "
-    r"active=(?P<active>\d+)\)$"
+    rf"^(?P<name>[\w.-]+@(?P<host>{HOST}))\[(?P<pid>{NUMBER})\]\((?P<state>\w+), created=(?P<created>{NUMBER}), "
+    rf"active=(?P<active>{NUMBER})\)$"
 )
 HEAD = re.compile(
     rf"^(?P<name>{HOST})\*?\((?P<composite>composite )?(?P<role>{ROLES}):(?P<state>{STATES})\b(?P<rest>.*)$"
 )
 # A host name so long that the box lost the state as well: it exists, and that is all that is known.
 CUT_HEAD = re.compile(rf"^(?P<name>{HOST})\((?P<composite>composite )?[a-z]*(?::[A-Z]*)?$")
-PROGRESS = re.compile(r"\bprogress=(-?\d+)")
-LATENCY = re.compile(r"\blatency=(-?\d+(?:\.\d+)?)")
+# Where nothing follows, the number may have been cut off.
+PROGRESS = re.compile(rf"\bprogress=(-?{NUMBER})(?=[,)])")
+LATENCY = re.compile(rf"\blatency=(-?{NUMBER}(?:\.{NUMBER})?)(?=[,)])")
+COMPONENT = re.compile(r"\s*(?:MANAGER|REPLICATOR|DATASERVER)\(")
+# What a listing cannot show of one and the same in two ways.
+FACTS = ("role", "state", "manager", "replicator", "dataserver")
 VERSION = re.compile(r"^(?:Continuent )?Tungsten (?:Clustering \(for MySQL\) |Cluster )?(\d+(?:\.\d+)+)", re.MULTILINE)
 
 
@@ -64,7 +70,7 @@ def parse_ls(text):
 
     Returns the dictionary that ``ls`` returns. What the text does not show is None; nothing is guessed.
     Raises CommandExecutionError when the text holds neither a coordinator nor a datasource: an empty answer is not an
-    empty cluster.
+    empty cluster; and when one listing shows a router or a datasource in two ways.
 
     CLI Example:
 
@@ -140,7 +146,12 @@ def _listing(text, lines, about):
     coordinator = _coordinator(lines[0]) if lines else None
     found = {**about, "coordinator": coordinator, "routers": {}, "datasources": {}}
     for block in _blocks(lines):
-        _read_block(block, found)
+        kind, name, shown = _read_block(block)
+        known = found[kind].get(name, shown)
+        if shown is None or any(known.get(fact) != shown.get(fact) for fact in FACTS):
+            raise CommandExecutionError(
+                f"cctrl's answer to ls contradicts itself about {name}, as two in each other do:\n{_tail(text)}")
+        found[kind][name] = shown
     if not found["coordinator"] and not found["datasources"]:
         raise CommandExecutionError(f"cctrl's answer to ls cannot be read:\n{_tail(text)}")
     return found
@@ -158,33 +169,38 @@ def _is_composite(text, lines):
 
 def _blocks(lines):
     """Group box lines by the head they belong to: a router, or a datasource with all its lines."""
-    blocks = []
+    blocks, inside = [], False
     for line in lines:
         if not line.startswith("|"):
+            # Behind its boxes stands an empty line. What follows without a head that can be read is somebody else's.
+            inside = inside and line.startswith("+")
             continue
         inner = line[1:].rstrip()
         inner = (inner[:-1] if inner.endswith("|") else inner).rstrip()
         if ROUTER.match(inner) or HEAD.match(inner) or CUT_HEAD.match(inner):
             blocks.append([inner])
-        elif blocks and inner:
+            inside = True
+        elif inside and inner:
             blocks[-1].append(inner)
     return blocks
 
 
-def _read_block(block, found):
+def _read_block(block):
+    """Whether it is of the routers or of the datasources, whose, and what it shows; None if that is of two."""
     router = ROUTER.match(block[0])
     if router:
-        found["routers"][router["name"]] = {
+        return "routers", router["name"], {
             "host": router["host"],
             "pid": int(router["pid"]),
             "state": router["state"],
             "created": int(router["created"]),
             "active": int(router["active"]),
         }
-        return
     head = HEAD.match(block[0])
     name = (head or CUT_HEAD.match(block[0]))["name"]
-    found["datasources"][name] = _datasource(head, block)
+    components = [line.strip().partition("(")[0] for line in block if COMPONENT.match(line)]
+    twice = len(set(components)) < len(components)
+    return "datasources", name, None if twice else _datasource(head, block)
 
 
 def _datasource(head, block):
@@ -193,9 +209,10 @@ def _datasource(head, block):
     whole = " ".join(block[:first])
     body = " ".join(line.strip() for line in block[first:])
     progress, latency = PROGRESS.search(whole), LATENCY.search(whole)
-    vip = re.search(r"VIP=\(([^)]*)\)", whole)
+    vip = re.search(r"VIP=\(([^()]*)\)", whole)
     status = re.search(r"STATUS \[(\w+)\]", body)
-    reason = re.search(r"REASON\[(.*?)\](?= |$)", body)
+    # Only at its first place: an expression that looks for its end from each of many would take for ever.
+    reason = re.match(r"(.*?)\](?= |$)", body.partition("REASON[")[2])
     return {
         "role": head["role"] if head else None,
         "state": head["state"] if head else None,
@@ -235,15 +252,19 @@ def _whole(state):
 
 
 def _replicator(body):
-    found = re.search(r"REPLICATOR\(([^)]*)", body)
+    found = re.search(r"REPLICATOR\(([^)]*)(\)?)", body)
     if not found:
         return None
-    words = dict(part.strip().split("=", 1) for part in found[1].split(",") if "=" in part)
+    parts = found[1].split(",")
+    # Of a name that was cut off nobody knows whose it is; a state is whole or none.
+    if not found[2] and not _whole(parts[-1].strip().removeprefix("state=")):
+        parts.pop()
+    words = dict(part.strip().split("=", 1) for part in parts if "=" in part)
     return {"role": words.get("role"), "master": words.get("master"), "state": _whole(words.get("state"))}
 
 
 def _connections(body):
-    found = re.search(r"CONNECTIONS\(created=(\d+), active=(\d+)\)", body)
+    found = re.search(rf"CONNECTIONS\(created=({NUMBER}), active=({NUMBER})\)", body)
     return {"created": int(found[1]), "active": int(found[2])} if found else None
 
 

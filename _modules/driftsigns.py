@@ -11,13 +11,17 @@ __virtualname__ = "driftsigns"
 
 ALARMING = ("error", "vanished", "unloaded", "late", "stalled")
 MOST_CHARACTERS = 500
+# What is wrong stands at a message's beginning; what follows may be all of a row.
+MOST_READ = 100_000
 
 # Where a replicator's message ends and the statement that it quotes begins, with whatever was written to the tables.
 STATEMENT = re.compile(r"\n|\bFailing statement|\bQuery: '")
-ARGUMENTS = re.compile(r"\bArguments:")
-# The last quote may be missing, as what was cut.
+# Values without a statement, or a statement in quotes beside which those of its own literals are not escaped: which of
+# it are values cannot be told.
+VALUES = re.compile(r"\bArguments:|\bQuery: '")
+# The last quote may be missing, as what was cut, perhaps inside of an escape.
 LITERAL = re.compile(
-    r"""'(?:[^'\\]|\\.|'')*(?:'|$)|"(?:[^"\\]|\\.|"")*(?:"|$)|\b0x[0-9a-f]+|\b\d+(?:\.\d+)?\b""", re.I | re.S
+    r"""'(?:[^'\\]|\\.|'')*(?:'|\\?$)|"(?:[^"\\]|\\.|"")*(?:"|\\?$)|\b0x[0-9a-f]+|\b\d+(?:\.\d+)?\b""", re.I | re.S
 )
 # A quote inside a word, as in "can't", begins nothing.
 QUOTED = re.compile(r"(?<!\w)'[^'\n]*'")
@@ -166,14 +170,14 @@ def _error(now):
     for message in (now.get("pendingError"), now.get("pendingExceptionMessage")):
         if not message:
             continue
-        message = message.strip()
+        message = message.strip()[:MOST_READ]
         begins = STATEMENT.search(message)
         head, statement = (message[:begins.start()], message[begins.start():]) if begins else (message, "")
         # A value out of a row must not speak for the server, and is nobody's business.
         head = VALUE.sub(r"\1'?'", head)
         heads.append(head)
         # An event is read by many: of the statement only its shape is told, not what it writes.
-        shape = LITERAL.sub("?", ARGUMENTS.split(statement)[0])
+        shape = LITERAL.sub("?", VALUES.split(statement)[0])
         # the first message often ends with the second one's beginning
         known = said and head in said[0]
         said.append(" ".join(f"{'' if known else head} {shape}".split()))

@@ -37,7 +37,7 @@ def __virtual__():
 
 def _tail(result):
     text = "\n".join(part for part in (result.get("stdout", ""), result.get("stderr", "")) if part).strip()
-    return "\n".join(text.splitlines()[-15:]) or "(no output)"
+    return "\n".join(line[:500] for line in text.splitlines()[-15:]) or "(no output)"
 
 
 def _run(argv, seconds=60, **kwargs):
@@ -125,7 +125,7 @@ def query(sql, timeout=60):
     timeout
         Seconds for connection and answer together.
 
-    Raises CommandExecutionError with the client's words.
+    Raises CommandExecutionError with the client's words, or with the head of an answer that is not whole.
 
     CLI Example:
 
@@ -146,7 +146,14 @@ def query(sql, timeout=60):
     result = _run(argv, timeout, stdin=sql, env={"HOME": "/root"}, output_loglevel="quiet", rstrip=False)
     if result["retcode"]:
         raise CommandExecutionError(f"The server did not take the statement: {_tail(result)}")
-    rows = [[_value(cell) for cell in line.split("\t")] for line in result["stdout"].split("\n") if line]
+    # A row that holds nothing but one empty text is an empty line.
+    *lines, rest = result["stdout"].split("\n")
+    rows = [[_value(cell) for cell in line.split("\t")] for line in lines]
+    if rest or any(len(row) != len(rows[0]) for row in rows):
+        # Its rows may be somebody's data.
+        head = result["stdout"].partition("\n")[0][:200]
+        raise CommandExecutionError(
+            f"The answer of {os.path.basename(client)} is cut short, or no table; it begins with {head!r}")
     return [dict(zip(rows[0], row)) for row in rows[1:]]
 
 

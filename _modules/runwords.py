@@ -10,6 +10,9 @@ import salt.utils.json
 __virtualname__ = "runwords"
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
+# As rsync --info=progress2 writes it; the numbers are no longer than those of anything that can be copied.
+PROGRESS = re.compile(
+    r"^[ \t]*(\d[\d,]{0,30})[ \t]+(\d\d?|100)%[ \t]+(\d{1,9}(?:\.\d{1,9})?)([kMGT]?)B/s", re.ASCII | re.MULTILINE)
 COMMAND = "salt-run state.orch orch.reprovision"
 
 
@@ -166,13 +169,13 @@ def copy_progress(logs):
 
         salt-run salt.cmd runwords.copy_progress '["1,234,567  45%  10.00MB/s  0:00:10"]'
     """
-    told = [lines[-1] for log in logs
-            if (lines := re.findall(r"^\s*([\d,]+)\s+(\d{1,3})%\s+([\d.]+)([kMGT]?)B/s", log or "", re.MULTILINE))]
+    told = [lines[-1] for log in logs if (lines := PROGRESS.findall(log or ""))]
     if not told:
         return {}
     sent = [int(each[0].replace(",", "")) for each in told]
     # As much as it will be, as far as it can be told from how much of it that is.
-    whole = sum(so_far * 100 / int(each[1]) for so_far, each in zip(sent, told) if int(each[1]))
+    # At 0% it is less than one of a hundred parts: half of one is as good a guess as any.
+    whole = sum(so_far * 100 / (int(each[1]) or 0.5) for so_far, each in zip(sent, told))
     rate = sum(float(each[2]) * 1024 ** " kMGT".index(each[3] or " ") for each in told)
     return {"bytes": sum(sent), "percent": round(sum(sent) * 100 / whole) if whole else 0,
             "rate": f"{size(round(rate))}/s"}

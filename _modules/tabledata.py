@@ -39,8 +39,8 @@ KINDS = {
     **dict.fromkeys(("binary", "varbinary"), "binary"),
 }
 SPELLING = {
-    "number": re.compile(r"-?\d{1,65}(\.\d{1,38})?"),
-    "time": re.compile(r"[\d :.-]{1,32}"),
+    "number": re.compile(r"-?[0-9]{1,65}(\.[0-9]{1,38})?"),
+    "time": re.compile(r"[0-9 :.-]{1,32}"),
     "text": re.compile(r"([0-9A-F]{2})*"),
     "binary": re.compile(r"([0-9A-F]{2})*"),
     "other": re.compile(r"([0-9A-F]{2})*"),

@@ -8,6 +8,7 @@ from here. A name that is not in the pillar's topology does not exist for this e
 """
 
 import re
+import reprlib
 
 from salt.exceptions import CommandExecutionError
 
@@ -67,6 +68,11 @@ CHOICES = {
     "compress": ("auto", "none", "lz4", "zstd"),
     "replica_method": ("xtrabackup", "mysqldump", "rsync", "mysqlclone"),
 }
+# What stands in pillar may be of any size and depth; what is said of it may not.
+SHOWN = reprlib.Repr()
+SHOWN.maxstring = SHOWN.maxother = 200
+MOST_CHARACTERS = 500
+MOST_FAULTS = 50
 
 
 def __virtual__():
@@ -102,6 +108,7 @@ def validate(tungsten):
     order = _order(tungsten.get("reprovision", {}), sites, "tungsten:reprovision", faults)
     drift = _numbers(tungsten.get("drift", {}), DRIFT_LIMITS, "tungsten:drift", faults)
     plans = _plans(tungsten.get("plans", {}), "tungsten:plans", faults)
+    faults = [fault[:MOST_CHARACTERS] for fault in faults]
     return {"faults": faults, "topology": {"sites": sites, "reprovision": order, "drift": drift, "plans": plans}}
 
 
@@ -111,23 +118,35 @@ def _unknown(given, known, path, faults):
                   for key in given if key not in known)
 
 
+def _shown(value):
+    try:
+        return SHOWN.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def _named(value):
+    """As it is compared with others and told; only text is right."""
+    return value if isinstance(value, str) else _shown(value)
+
+
 def _matches(pattern, value):
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _expect(pattern, value, path, what, faults):
     if not _matches(pattern, value):
-        faults.append(f"{path}: {value!r} is not {what}")
+        faults.append(f"{path}: {_shown(value)} is not {what}")
 
 
 def _choice(key, value, path, faults):
     if value not in CHOICES[key]:
-        faults.append(f"{path}: {value!r} must be one of {', '.join(CHOICES[key])}")
+        faults.append(f"{path}: {_shown(value)} must be one of {', '.join(CHOICES[key])}")
 
 
 def _site(name, site, path, faults):
     if not _matches(NAME, name):
-        faults.append(f"{path}: {name!r} is not a site name (letters, digits, _ and -)")
+        faults.append(f"{path}: {_shown(name)} is not a site name (letters, digits, _ and -)")
     if not isinstance(site, dict):
         faults.append(f"{path}: must be a dictionary with the site's nodes")
         return {}
@@ -152,14 +171,15 @@ def _site(name, site, path, faults):
 def _directory(value, path, faults):
     _expect(DIRECTORY, value, path, "an absolute path", faults)
     if isinstance(value, str) and ".." in value.split("/"):
-        faults.append(f"{path}: {value!r} must not contain '..'")
+        faults.append(f"{path}: {_shown(value)} must not contain '..'")
 
 
 def _nodes(nodes, path, faults):
     if isinstance(nodes, list):
-        if len(set(map(str, nodes))) != len(nodes):
+        names = [_named(node) for node in nodes]
+        if len(set(names)) != len(names):
             faults.append(f"{path}: names a host twice")
-        nodes = {str(node): node for node in nodes}
+        nodes = dict(zip(names, nodes))
     if not isinstance(nodes, dict) or not nodes:
         faults.append(f"{path}: must list the site's hosts, or {{host: minion id}} where they differ")
         return {}
@@ -179,11 +199,12 @@ def _unique(sites, faults):
         seen = {}
         for site_name, site in sites.items():
             for name in names(site):
-                if str(name) in seen:
+                name = _named(name)
+                if name in seen:
                     path = "service" if what == "service" else "nodes"
                     faults.append(f"tungsten:sites:{site_name}:{path}: {what} {name} is already in "
-                                  f"tungsten:sites:{seen[str(name)]}")
-                seen[str(name)] = site_name
+                                  f"tungsten:sites:{seen[name]}")
+                seen[name] = site_name
 
 
 def _order(order, sites, path, faults):
@@ -196,14 +217,15 @@ def _order(order, sites, path, faults):
     order = {**ORDER_DEFAULTS, **order}
     for key in ("failed", "definitive"):
         if order.get(key) is not None and order[key] not in list(sites):
-            faults.append(f"{path}:{key}: {order[key]!r} is not one of the sites {', '.join(map(str, sites))}")
+            faults.append(f"{path}:{key}: {_shown(order[key])} is not one of the sites {', '.join(map(str, sites))}")
     if order.get("failed") is not None and order.get("failed") == order.get("definitive"):
-        faults.append(f"{path}:definitive: {order['failed']!r} is the failed site; it cannot repair itself")
+        faults.append(f"{path}:definitive: {_shown(order['failed'])} is the failed site; it cannot repair itself")
     donor = order.get("donor")
     # Compared one by one: what stands there in pillar may be of any type, and not fit for a look-up.
     definitive = next((site for name, site in sites.items() if name == order.get("definitive")), {})
     if donor is not None and donor not in list(definitive.get("nodes", {})):
-        faults.append(f"{path}:donor: {donor!r} is not a node of the definitive site {order.get('definitive')!r}")
+        faults.append(f"{path}:donor: {_shown(donor)} is not a node of the definitive site "
+                      f"{_shown(order.get('definitive'))}")
     for key in ("method", "compress", "replica_method"):
         _choice(key, order[key], f"{path}:{key}", faults)
     for key in ("warm", "insist", "fresh"):
@@ -329,7 +351,8 @@ def checked(tungsten):
 
 
 def _listed(faults):
-    return "The topology in pillar has faults:\n  " + "\n  ".join(faults)
+    more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+    return "The topology in pillar has faults:\n  " + "\n  ".join([*faults[:MOST_FAULTS], *more])
 
 
 def get():

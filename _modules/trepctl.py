@@ -53,6 +53,9 @@ DECIMAL = {
     "timeInStateSeconds",
     "uptimeSeconds",
 }
+# As Java writes them. Python would take more for a number: nan, which is not later than anything, or 1_0.
+INTEGER = re.compile(r"-?[0-9]{1,19}")
+NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?(?:E-?[0-9]{1,2})?")
 BOOLEAN = {"autoRecoveryEnabled", "started", "useSSLConnection"}
 INI_FILES = ("/etc/tungsten/tungsten*.ini", "/etc/tungsten.ini")
 INI_SIGN = re.compile(
@@ -91,7 +94,8 @@ def _run(which, *words, seconds=READ_SECONDS):
 def _words(result):
     """What trepctl said; its errors are on stdout."""
     text = "\n".join(part.strip() for part in (result["stdout"], result["stderr"]) if part.strip())
-    return "\n".join(text.splitlines()[-15:]) or "(no output)"
+    # A line may hold a statement with all of its rows.
+    return "\n".join(line[:500] for line in text.splitlines()[-15:]) or "(no output)"
 
 
 def _ask(which, *words, seconds=READ_SECONDS):
@@ -110,15 +114,12 @@ def _ask(which, *words, seconds=READ_SECONDS):
 
 
 def _value(key, text):
-    if text is None or text in ("NONE", "", "Unknown"):
+    if text in ("NONE", "", "Unknown"):
         return None
-    try:
-        if key in WHOLE:
-            return int(text)
-        if key in DECIMAL:
-            return float(text)
-    except ValueError:
-        return None
+    if key in WHOLE:
+        return int(text) if INTEGER.fullmatch(text) else None
+    if key in DECIMAL:
+        return float(text) if NUMBER.fullmatch(text) else None
     return text == "true" if key in BOOLEAN else text
 
 
@@ -131,32 +132,51 @@ def _blocks(text):
         return None
     try:
         answer, _ = json.JSONDecoder(strict=False).raw_decode(text, begins.start())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     blocks = answer if isinstance(answer, list) else [answer]
-    return blocks if all(isinstance(block, dict) for block in blocks) else None
+    if not all(isinstance(block, dict) for block in blocks):
+        return None
+    return [{key: _text(value) for key, value in block.items()} for block in blocks]
+
+
+def _text(value):
+    """It writes everything as text; what another version may write as JSON's own true, 1 or null is told like it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _tables(text):
-    blocks, key, indent = [], None, 0
-    for line in text.splitlines()[1:]:
+    blocks, value, indent = [], None, 0
+    lines = text.splitlines(keepends=True)[1:]
+    finished = any(line.startswith("Finished ") for line in lines)
+    for line in lines:
+        # without its last line the answer is cut short; what is there may still hold what the caller needs, but not
+        # the line in which it was cut: ONLINE may be what is left of another state, 12 of 1234
+        if line.startswith("Finished ") or not (finished or line.endswith(("\n", "\r"))):
+            break
+        if PROCESSING.match(line):
+            # another answer has run into this one
+            return None
+        line = line.rstrip("\r\n")
         row = ROW.fullmatch(line)
-        if line.startswith("Finished "):
-            return blocks
         if HEAD.match(line):
             blocks.append({})
-            key = None
+            value = None
         elif row:
             if not blocks:
                 blocks.append({})
-            key, value = row.groups()
-            blocks[-1][key] = value
+            if row[1] in blocks[-1]:
+                return None
+            value = blocks[-1][row[1]] = [row[2]]
             indent = row.start(2)
-        elif key and line.startswith(" "):
+        elif value and line.startswith(" "):
             # the next line of a message of several, set under the first one
-            blocks[-1][key] += "\n" + (line[indent:] if line[:indent].isspace() else line.strip())
-    # without its last line the answer is cut short; what is there may still hold what the caller needs
-    return blocks or None
+            value.append(line[indent:] if line[:indent].isspace() else line.strip())
+    if not blocks and not finished:
+        return None
+    return [{key: "\n".join(value) for key, value in block.items()} for block in blocks]
 
 
 def parse_services(text):
@@ -180,7 +200,9 @@ def parse_services(text):
     Manual: cmdline-tools-trepctl-command-services.
     """
     blocks = _blocks(text)
-    if blocks is None or any(not block.get("serviceName") for block in blocks):
+    names = {block.get("serviceName") for block in blocks or []}
+    # Of a service that is told of twice nobody knows which is true.
+    if blocks is None or not all(names) or len(names) < len(blocks):
         raise CommandExecutionError(f"This is not an answer of trepctl services: {text.strip()[-1000:]!r}")
     return {block["serviceName"]: _typed(block) for block in blocks}
 
@@ -286,6 +308,9 @@ def status(service, which):
     Manual: cmdline-tools-trepctl-command-status.
     """
     now = parse_status(_ask(which, "-service", _service(service), "status", "-json"))
+    if now.get("serviceName") != service:
+        told = str(now.get("serviceName"))[:100]
+        raise CommandExecutionError(f"{_home(which)}: trepctl was asked for service {service}, and tells of {told!r}")
     if not now.get("state"):
         raise CommandExecutionError(f"{_home(which)}: trepctl does not tell the state of service {service}")
     return now

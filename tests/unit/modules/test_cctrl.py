@@ -1,5 +1,6 @@
 """cctrl: every known sample is read, nothing is invented, and no command counts before an ls shows it."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
@@ -34,6 +35,17 @@ def only(name):
     sources = cctrl.parse_ls(read(name))["datasources"]
     assert len(sources) == 1
     return next(iter(sources.values()))
+
+
+def listing(policy="AUTOMATIC", router="ONLINE", replicator="ONLINE", dataserver="ONLINE", **sources):
+    """What ls prints, in short."""
+    boxes = "".join(
+        f"|{host}({head}, progress=3, latency=0.5)   |\n|STATUS [OK] [2025/01/24 02:59:42 PM UTC]  |\n"
+        f"|  MANAGER(state=ONLINE)   |\n|  REPLICATOR(role={head.split(':')[0]}, state={replicator})   |\n"
+        f"|  DATASERVER(state={dataserver})   |\n|  CONNECTIONS(created=0, active=0)  |\n"
+        for host, head in sources.items())
+    return (f"[LOGICAL:EXPERT] /east > \nCOORDINATOR[east1:{policy}:ONLINE]\n\nROUTERS:\n"
+            f"|connector@east1[8805]({router}, created=0, active=0)  |\n\nDATASOURCES:\n{boxes}\n")
 
 
 class TestParse:
@@ -146,6 +158,53 @@ class TestParse:
                 if key in ("role", "state", "manager", "dataserver"):
                     assert value in (None, whole[host][key])
 
+    @pytest.mark.parametrize("end, expected", [
+        ("progress=104", {"progress": None}),
+        ("progress=104,", {"progress": 104}),
+        ("latency=1.2", {"progress": 104, "latency": None}),
+        ("REPLICATOR(role=sla", {"replicator": {"role": None, "master": None, "state": None}}),
+        ("master=eas", {"replicator": {"role": "slave", "master": None, "state": None}}),
+        ("east1, state=ONLIN", {"replicator": {"role": "slave", "master": "east1", "state": None}}),
+    ])
+    def test_what_a_cut_has_left_of_a_number_or_a_name_is_none(self, end, expected):
+        text = read("generated/w80-slave-online.txt")
+        source = cctrl.parse_ls(text[: text.index(end) + len(end)])["datasources"]["east2"]
+        assert {key: source[key] for key in expected} == expected
+
+    @pytest.mark.parametrize("other", [
+        listing(policy="MAINTENANCE", router="OFFLINE", east1="master:ONLINE"),
+        listing(east1="master:SHUNNED(MANUALLY-SHUNNED)"),
+        listing(replicator="OFFLINE", east1="master:ONLINE"),
+    ])
+    def test_two_listings_line_by_line_are_refused(self, other):
+        mixed = zip(listing(east1="master:ONLINE").splitlines(), other.splitlines())
+        with pytest.raises(CommandExecutionError, match="contradicts itself about (connector@)?east1"):
+            cctrl.parse_ls("\n".join(line for pair in mixed for line in pair))
+
+    def test_what_a_listing_shows_twice_alike_is_read(self):
+        boxes = listing(east1="master:ONLINE", east2="slave:ONLINE").partition("ROUTERS:\n")[2]
+        assert cctrl.parse_ls(boxes + boxes) == cctrl.parse_ls(boxes)
+
+    def test_boxes_without_a_head_are_not_those_of_the_datasource_before(self):
+        witness, slave = read("generated/w80-witness.txt"), read("generated/w80-slave-online.txt")
+        found = cctrl.parse_ls(f"{witness}\n{slave.replace('ONLINE', chr(27) + '[32mONLINE', 1)}")["datasources"]
+        assert found == cctrl.parse_ls(witness)["datasources"]
+
+    def test_a_number_of_thousands_of_digits_is_not_read(self):
+        text = listing(east1="slave:ONLINE").replace("8805", "9" * 5000).replace("progress=3", "progress=" + "9" * 5000)
+        text = text.replace("active=0", "active=" + "9" * 5000)
+        found = cctrl.parse_ls(text)
+        source = found["datasources"]["east1"]
+        assert found["routers"] == {} and (source["progress"], source["connections"]) == (None, None)
+        assert source["latency"] == 0.5
+
+    @pytest.mark.parametrize("line", [
+        "|east1(slave:ONLINE) " + "VIP=(" * 40_000, "|east1(slave:ONLINE)\n|STATUS [OK]\n|" + "REASON[" * 30_000])
+    def test_a_bracket_that_is_opened_without_end_is_not_looked_for_for_ever(self, line):
+        began = time.monotonic()
+        source = cctrl.parse_ls(line)["datasources"]["east1"]
+        assert (source["vip"], source["alert_reason"]) == (None, None) and time.monotonic() - began < 3
+
     @settings(max_examples=200, deadline=None)
     @given(st.text(alphabet="|()[]:,= \nONLIEmaster1-COORDINATOR", max_size=200))
     def test_no_text_crashes_it(self, text):
@@ -213,17 +272,6 @@ class TestParseChange:
     def test_one_listing_is_not_two(self, echo, answers):
         with pytest.raises(CommandExecutionError, match="cannot be read, it does not hold"):
             cctrl.parse_change(printed(echo, *answers))
-
-
-def listing(policy="AUTOMATIC", router="ONLINE", replicator="ONLINE", dataserver="ONLINE", **sources):
-    """What ls prints, in short."""
-    boxes = "".join(
-        f"|{host}({head}, progress=3, latency=0.5)   |\n|STATUS [OK] [2025/01/24 02:59:42 PM UTC]  |\n"
-        f"|  MANAGER(state=ONLINE)   |\n|  REPLICATOR(role={head.split(':')[0]}, state={replicator})   |\n"
-        f"|  DATASERVER(state={dataserver})   |\n|  CONNECTIONS(created=0, active=0)  |\n"
-        for host, head in sources.items())
-    return (f"[LOGICAL:EXPERT] /east > \nCOORDINATOR[east1:{policy}:ONLINE]\n\nROUTERS:\n"
-            f"|connector@east1[8805]({router}, created=0, active=0)  |\n\nDATASOURCES:\n{boxes}\n")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -337,6 +338,29 @@ def test_alarming():
              ("well", "error", "vanished", "offline", "late", "stalled", "unloaded")}
     assert set(driftsigns.alarming(signs)) == {"error", "vanished", "unloaded", "late", "stalled"}
     assert driftsigns.alarming({}) == {}
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_literal_that_was_cut_inside_of_an_escape_is_not_told(quote):
+    what = sign(failed(f"Failing statement: INSERT INTO t VALUES ({quote}Mrs. Miller\\"))["what"]
+    assert "Miller" not in what and what.endswith("VALUES (?")
+
+
+def test_a_statement_in_quotes_does_not_tell_its_literals():
+    what = sign(failed("Error on query. Default database: 'shop'. Query: 'INSERT INTO t VALUES ('Miller')'"))["what"]
+    assert what.endswith("Error on query. Default database: 'shop'.")
+
+
+def test_a_literal_of_nothing_but_escapes_is_gone_through_once():
+    began = time.monotonic()
+    sign(failed("Failing statement: " + "\\'" * 100_000 + "\\"))
+    assert time.monotonic() - began < 3
+
+
+def test_of_a_message_of_megabytes_only_the_beginning_is_read():
+    began = time.monotonic()
+    found = sign(failed("Duplicate entry '1' for key 'PRIMARY' " + "table " * 1_000_000))
+    assert found["data"] and time.monotonic() - began < 5
 
 
 @given(st.text(max_size=300), st.text(max_size=300) | st.none())

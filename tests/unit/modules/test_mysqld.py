@@ -98,6 +98,27 @@ def test_query_reads_rows_and_keeps_the_statement_off_the_command_line(host):
     assert kwargs["output_loglevel"] == "quiet"
 
 
+def test_query_reads_an_empty_text_as_a_row_and_no_answer_as_none(host):
+    host.answers = {"mariadb": (0, "a\n\nx\n\n", "")}
+    assert mysqld.query("SELECT a") == [{"a": ""}, {"a": "x"}, {"a": ""}]
+    host.answers = {"mariadb": (0, "", "")}
+    assert mysqld.query("SET x = 1") == []
+
+
+@pytest.mark.parametrize("answer", ["a\tb\n1\t123", "a\tb\n1\t2\n3\n", "a\tb\n1\t2\t3\n", "a"])
+def test_query_refuses_an_answer_that_was_cut(host, answer):
+    host.answers = {"mariadb": (0, answer, "")}
+    with pytest.raises(CommandExecutionError, match="answer of mariadb is cut short"):
+        mysqld.query("SELECT a, b")
+
+
+def test_of_a_clients_words_without_end_the_beginning_is_quoted(host):
+    host.answers = {"mariadb": (1, "", "ERROR 1064 (42000): " + "x" * 10_000_000)}
+    with pytest.raises(CommandExecutionError, match="ERROR 1064") as caught:
+        mysqld.query("SELECT 1")
+    assert len(str(caught.value)) < 1000
+
+
 def test_query_quotes_the_client_and_names_a_time_out(host):
     host.answers = {"mariadb": (1, "", "ERROR 1045 (28000): Access denied")}
     with pytest.raises(CommandExecutionError, match="ERROR 1045"):

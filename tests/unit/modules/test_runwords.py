@@ -3,6 +3,7 @@
 import copy
 import json
 import shlex
+import time
 from unittest.mock import create_autospec
 
 import pytest
@@ -179,10 +180,23 @@ def test_progress_is_what_rsync_said_last(logs, expected):
     ([LATE, LATE], (180, 100, "4.1 kB/s")),
     # One has all of it behind it, the other one nothing: how much that is nobody knows yet.
     ([LATE, "0  0%  0.00kB/s  0:00:00"], (90, 100, "2.0 kB/s")),
+    (["1,000  50%  1.00kB/s  0:00:01", "3,000,000,000  0%  1.00kB/s  0:00:01"], (3000001000, 1, "2.0 kB/s")),
     (["1,000  99%  1.00GB/s  0:00:01", "1  1%  1.00kB/s  0:00:01"], (1001, 90, "1.1 GB/s")),
 ])
 def test_of_several_that_go_side_by_side_it_is_of_all_together(logs, expected):
     assert tuple(runwords.copy_progress(logs).values()) == expected
+
+
+@pytest.mark.parametrize("log", [
+    ",,  45%  1.00MB/s", "1,000  45%  1.0.0MB/s", f"1,000  45%  {'9' * 400}MB/s", f"{'9' * 5000}  45%  1.00MB/s",
+    "1,000  450%  1.00MB/s"])
+def test_what_is_no_progress_is_none(log):
+    assert runwords.copy_progress([log]) == {}
+
+
+def test_empty_lines_are_not_gone_through_again_and_again():
+    began = time.monotonic()
+    assert runwords.copy_progress(["\n" * 200_000]) == {} and time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("seconds, told", [

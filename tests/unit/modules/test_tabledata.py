@@ -208,7 +208,12 @@ def test_no_text_gets_out_of_its_literal(text):
     """Whatever is taken for a key: no quote, backslash, comment or letter of it stands outside of hex digits."""
     for kind, spelling in tabledata.SPELLING.items():
         if spelling.fullmatch(text):
-            assert re.fullmatch(r"[0-9A-F]*|-?[\d.]+|[\d :.-]+", text), kind
+            assert re.fullmatch(r"[0-9A-F]*|-?[0-9.]+|[0-9 :.-]+", text), kind
+
+
+def test_digits_of_other_scripts_are_no_number_to_sql():
+    for kind in ("number", "time"):
+        assert not tabledata.SPELLING[kind].fullmatch("\u0661\u0662")
 
 
 def test_keys_are_asked_for_in_short_statements(server):

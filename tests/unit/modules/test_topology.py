@@ -233,6 +233,30 @@ def test_any_value_is_judged_without_a_traceback(value, path):
     assert isinstance(topology.validate(changed(path, value))["faults"], list)
 
 
+NEST = []
+for _ in range(5000):
+    NEST = [NEST]
+
+
+@pytest.mark.parametrize(
+    "value", [NEST, 16**9999, "x" * 1_000_000, {"k" * 1_000_000: 1}], ids=["nest", "number", "text", "key"])
+@pytest.mark.parametrize("path", [
+    "sites:east:user", "sites:east:service", "sites:east:nodes", "sites:east:mysql", "sites:east:on_drift",
+    "reprovision:failed", "reprovision:donor", "reprovision:definitive"])
+def test_a_value_of_any_size_is_a_fault_in_few_words(path, value):
+    for each in (value, [value, value], {"h": value}):
+        with pytest.raises(CommandExecutionError, match=f"\n  tungsten:{path}") as caught:
+            topology.merge(changed(path, each), {})
+        assert len(str(caught.value)) < 3000
+
+
+def test_of_thousands_of_faults_some_are_told():
+    tungsten = changed("sites:east:nodes", [f"!{number}" for number in range(10_000)])
+    with pytest.raises(CommandExecutionError, match="and 19950 more") as caught:
+        topology.merge(tungsten, {})
+    assert len(str(caught.value)) < 5000
+
+
 def test_defaults():
     checked = topology.validate({"sites": {"east": {"nodes": ["e1"]}, "west": {"nodes": ["w1"]}}})
     assert checked["topology"]["sites"]["east"] == {

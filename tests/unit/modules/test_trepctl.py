@@ -139,6 +139,67 @@ def test_what_is_no_answer_is_never_an_empty_one(text):
             parse(text)
 
 
+@pytest.mark.parametrize("value", [
+    "Infinity", "NaN", "[1]", "{}", '"nan"', '"1_0"', "true", "null", "1e999", "9" * 4000, '"' + "9" * 5000 + '"'])
+def test_what_is_no_number_is_none(value):
+    found = trepctl.parse_status(f'{{"serviceName": "east", "appliedLastSeqno": {value}, "appliedLatency": {value}}}')
+    assert (found["appliedLastSeqno"], found["appliedLatency"]) == (None, None)
+
+
+def test_json_that_has_values_of_its_own_says_the_same_as_text():
+    own = '[{"serviceName": "east", "started": true, "appliedLastSeqno": 7, "appliedLatency": 1.5, "state": null}]'
+    text = ('[{"serviceName": "east", "started": "true", "appliedLastSeqno": "7", "appliedLatency": "1.5", '
+            '"state": ""}]')
+    assert trepctl.parse_services(own) == trepctl.parse_services(text)
+    assert trepctl.parse_services(own)["east"]["started"] is True
+    assert trepctl.parse_status('{"appliedLatency": "9.0E-4"}') == {"appliedLatency": 0.0009}
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000])
+def test_a_nest_without_end_is_refused(text):
+    for parse in (trepctl.parse_services, trepctl.parse_status):
+        with pytest.raises(CommandExecutionError, match="not an answer of trepctl"):
+            parse(text)
+
+
+@pytest.mark.parametrize("end, expected", [
+    ("appliedLastSeqno: 4", {}),
+    ("appliedLastSeqno: 4\n", {"appliedLastSeqno": 4}),
+    ("state           : ONLINE", {"serviceName": "east"}),
+    ("state           : ONLINE\n", {"serviceName": "east", "state": "ONLINE"}),
+])
+def test_the_line_in_which_a_table_was_cut_is_not_read(end, expected):
+    text = printed("001-services")
+    found = trepctl.parse_status(text[: text.index(end) + len(end)])
+    assert {key: found.get(key) for key in expected} == expected and ("state" in found) is ("state" in expected)
+    assert ("appliedLastSeqno" in found) is (end != "appliedLastSeqno: 4")
+
+
+def test_tables_that_have_run_into_each_other_are_refused():
+    lines = printed("001-services").splitlines(keepends=True)
+    other = [line.replace("ONLINE", "OFFLINE:NORMAL") for line in lines]
+    mixed = [*lines[:3], *(line for pair in zip(lines[3:], other[3:]) for line in pair)]
+    # The name of the one stands above the state of the other.
+    west = [line.replace("east", "west") for line in other]
+    late = [*lines[:-3], *west[:-3], *lines[-3:], *west[-3:]]
+    for parse in (trepctl.parse_services, trepctl.parse_status):
+        for text in (mixed, late):
+            with pytest.raises(CommandExecutionError, match="not an answer of trepctl"):
+                parse("".join(text))
+
+
+def test_a_service_that_is_told_of_twice_is_refused():
+    with pytest.raises(CommandExecutionError, match="not an answer of trepctl services"):
+        trepctl.parse_services('[{"serviceName": "east", "state": "ONLINE"}, {"serviceName": "east"}]')
+
+
+def test_a_message_of_very_many_lines_is_read_in_no_time():
+    began = time.monotonic()
+    found = trepctl.parse_status(
+        "Processing status command...\nNAME          VALUE\npendingError: x\n" + "              abc\n" * 300_000)
+    assert found["pendingError"].count("\nabc") == 300_000 and time.monotonic() - began < 4
+
+
 @given(st.text(max_size=200), st.sampled_from(["", "Processing services command...\n", "[", "{"]))
 def test_a_parser_reads_or_refuses_whatever_it_gets(text, before):
     for parse in (trepctl.parse_services, trepctl.parse_status):
@@ -626,6 +687,19 @@ def test_a_command_that_hangs_is_given_up_and_what_became_of_it_looked_for(repli
     with pytest.raises(CommandExecutionError, match=r"offline did not end within 5 s \(it is ONLINE\)"):
         trepctl.offline("east", "cluster", timeout=5)
     assert replicator.said() == [LOOK, "east offline", LOOK]
+
+
+def test_the_status_of_another_service_is_no_answer(replicator):
+    replicator.shown = lambda: {"serviceName": "north", "state": "ONLINE"}
+    with pytest.raises(CommandExecutionError, match="was asked for service east, and tells of 'north'"):
+        trepctl.status("east", "cluster")
+
+
+def test_of_words_without_end_the_beginning_is_quoted(replicator):
+    replicator.offline = lambda *_: (1, "Operation failed: " + "word " * 2_000_000)
+    with pytest.raises(CommandExecutionError, match="Operation failed: word word") as caught:
+        trepctl.offline("east", "cluster", timeout=5)
+    assert len(str(caught.value)) < 1000
 
 
 def test_an_answer_without_a_state_is_none(replicator):
