@@ -61,8 +61,13 @@ class Watch(threading.Thread):
 
     def copies(self):
         # A unit's group is there as long as one of its processes.
-        return {path.name for group in self.groups for path in group.glob("**/system.slice/reprovision-*.service")
-                if COPIES.match(path.name)}
+        while True:
+            try:
+                return {path.name for group in self.groups
+                        for path in group.glob("**/system.slice/reprovision-*.service") if COPIES.match(path.name)}
+            except FileNotFoundError:
+                # One went away while it was being looked through.
+                continue
 
     def in_service(self):
         known = invariants.manager(self.lab, self.site)
