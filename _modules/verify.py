@@ -2,7 +2,8 @@
 Prove, before traffic is let back, that replication moves everywhere. Runs on the master, asks the nodes.
 
 The manual verifies nothing before its last two steps. ONLINE alone proves nothing either: a service can be ONLINE with
-an empty log. So a heartbeat is sent at every site and has to arrive on every host of all the others.
+an empty log. So a heartbeat is sent at every site, its log has to move, and what it holds by then has to arrive on
+every host of all the others.
 """
 
 import time
@@ -85,7 +86,7 @@ def _minions(sites):
 
 def heartbeats(topology, primaries, timeout=120):
     """
-    Send a heartbeat at each site's primary and wait until every node of every site has applied it.
+    Send a heartbeat at each site's primary and wait until every node of every site has applied what moved its log.
 
     primaries
         ``{site: host}``
@@ -157,7 +158,7 @@ def passed(minions, timeout=60, sources=None):
 
 def _beat(sources, timeout):
     """
-    Send a heartbeat at each of some primaries, ``{minion: service}``, and wait until each has it in its own log.
+    Send a heartbeat at each of some primaries, ``{minion: service}``, and wait until the log of each moves.
 
     Returns ``({minion: why its log does not move}, {service: the number that its log has reached then})``.
     """
