@@ -340,29 +340,6 @@ def ls(timeout=SECONDS):
 # --- acting: the commands and a fresh ls in one session, then more ls until it shows what was asked for
 
 
-def _in_one(reached, command, timeout, reply=None):
-    """
-    Look, command and look again in one session.
-
-    The command is typed before anybody has read the first listing. That is for ``set policy`` only: one that is set
-    already stays that. What cctrl does with a second shun, forced perhaps, is not known (it may put another reason into
-    the place of the first), nor what with recover or online of one that serves, or with routers that have connections;
-    and nothing is taken from its site by who cannot read how that stands.
-    """
-    deadline = time.monotonic() + timeout
-    try:
-        seen = parse_change(session("ls", command, "ls"))
-    except CommandExecutionError as error:
-        # Of a session that was cut short nobody knows what it has done.
-        raise CommandExecutionError(f"{error}\n{_standing()}") from error
-    before, said = seen["before"], "\n".join(seen["said"])
-    with _knowing(before):
-        # What was so already needs no confirmation: nothing was to be done.
-        if reply and not reached(before) and not any(reply.search(line) for line in seen["said"]):
-            raise CommandExecutionError(f"cctrl did not confirm {command!r}:\n{_tail(said)}")
-        return {"before": before, "after": _until(reached, seen["after"], [command], said, timeout, deadline)}
-
-
 def _give(reached, commands, timeout):
     """Type commands that somebody who has looked wants typed, and look."""
     deadline = time.monotonic() + timeout
@@ -446,8 +423,23 @@ def set_policy(policy, timeout=SECONDS):
     Manual: operations-policymodes.
     """
     wanted = str(policy).upper()
-    reply = re.compile(rf"policy mode is now {re.escape(wanted)}\b")
-    return _in_one(lambda now: has_policy(now, wanted), f"set policy {wanted.lower()}", timeout, reply)
+    reply, command = re.compile(rf"policy mode is now {re.escape(wanted)}\b"), f"set policy {wanted.lower()}"
+    deadline = time.monotonic() + timeout
+    # Typed before anybody has read the first listing, and this command only: a policy that is set already stays that.
+    # What cctrl does with a second shun, forced perhaps, is not known (it may put another reason into the place of the
+    # first), nor what with recover or online of one that serves, or with routers that have connections.
+    try:
+        seen = parse_change(session("ls", command, "ls"))
+    except CommandExecutionError as error:
+        # Of a session that was cut short nobody knows what it has done.
+        raise CommandExecutionError(f"{error}\n{_standing()}") from error
+    before, said = seen["before"], "\n".join(seen["said"])
+    with _knowing(before):
+        # What was so already needs no confirmation: nothing was to be done.
+        if not has_policy(before, wanted) and not any(reply.search(line) for line in seen["said"]):
+            raise CommandExecutionError(f"cctrl did not confirm {command!r}:\n{_tail(said)}")
+        return {"before": before, "after": _until(
+            lambda now: has_policy(now, wanted), seen["after"], [command], said, timeout, deadline)}
 
 
 def set_routers(state, timeout=SECONDS):

@@ -526,8 +526,11 @@ def _changes(before, after):
 
 
 def _fault(text, changes):
-    """An error that carries what was done, in the way that Salt has for it."""
-    return CommandExecutionError(text, info={"changes": changes} if changes else None)
+    """An error that carries what was done."""
+    error = CommandExecutionError(text)
+    # Not through the constructor, which would print it into the message.
+    error.info = {"changes": changes} if changes else None
+    return error
 
 
 def heartbeat(service, which):

@@ -35,8 +35,7 @@ def _ret(name):
 def _failed(ret, error):
     """Why it failed, and what the error tells was done before that."""
     info = getattr(error, "info", None) or {}
-    text = getattr(error, "strerror_without_changes", error)
-    ret.update(result=False, changes=info.get("changes", {}), comment=f"{__grains__['id']}: {text}")
+    ret.update(result=False, changes=info.get("changes", {}), comment=f"{__grains__['id']}: {error}")
     return ret
 
 

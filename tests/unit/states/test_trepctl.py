@@ -105,7 +105,8 @@ def test_a_refusal_is_told_with_the_host(host, test, error, state):
 @pytest.mark.parametrize("state", ["offline", "online", "offline_all", "online_all", "reset"])
 def test_one_that_fails_does_not_hide_what_was_done(host, state):
     changes = {"west": {"old": "ONLINE", "new": "OFFLINE:NORMAL"}}
-    error = CommandExecutionError("north does not want to", info={"changes": changes})
+    error = CommandExecutionError("north does not want to")
+    error.info = {"changes": changes}
     host(state.removesuffix("_all"), error)
     ret = getattr(trepctl, state)("free text", "cross_site")
     assert (ret["result"], ret["changes"]) == (False, changes)
